@@ -1,0 +1,36 @@
+//! Records and constants shared by leaktrace's BPF programs and the user-space loader.
+//!
+//! Everything that crosses the kernel boundary is defined here once: ring-buffer records, the attach cookie,
+//! the loss counters and the per-thread call slot. All records are `repr(C)`, free of implicit padding, and
+//! their sizes are asserted at compile time, so that the two sides cannot drift apart unnoticed.
+#![no_std]
+
+mod cookie;
+mod loss;
+mod record;
+
+pub use cookie::{Argument, Cookie, Role};
+pub use loss::Loss;
+pub use record::{
+    AllocationRecord, CallSlot, FreeRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, StackRecord,
+};
+
+/// Version of everything in this crate; the loader refuses an object that was built from another one.
+pub const ABI_VERSION: u32 = 1;
+
+/// The stack hash of an allocation whose stack could not be taken.
+pub const NO_STACK: u64 = 0;
+
+/// Names of the BPF maps, as the loader asks for them.
+pub mod maps {
+    /// Ring buffer of records.
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-thread call slots (hash).
+    pub const CALLS: &str = "CALLS";
+    /// Stack hashes that were already sent (hash set).
+    pub const KNOWN_STACKS: &str = "KNOWN_STACKS";
+    /// Traced thread-group ids -> process index (hash).
+    pub const TARGETS: &str = "TARGETS";
+    /// Loss counters, indexed by [`super::Loss`] (per-CPU array).
+    pub const LOSSES: &str = "LOSSES";
+}

@@ -1,0 +1,1 @@
+//! WHAT happened: ring buffer -> decoded, ordered events and loss counters.

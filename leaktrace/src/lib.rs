@@ -1,0 +1,17 @@
+//! leaktrace finds the memory leak in a process that is already running.
+//!
+//! Data flows one way through the rooms of this crate: [`target`] (who is traced) → [`probe`] (where we look) →
+//! [`event`] (what happened) → [`heap`] (what is live) → [`verdict`] → [`output`]. [`session`] wires them for one run.
+//! A room uses the rooms before it, never those after it. `heap` and `verdict` know no clock, no /proc and no BPF:
+//! the same code serves a live run and a replayed recording.
+
+pub mod cli;
+pub mod error;
+pub mod event;
+pub mod heap;
+pub mod output;
+pub mod probe;
+pub mod session;
+pub mod symbol;
+pub mod target;
+pub mod trace_file;

@@ -1,0 +1,3 @@
+//! The `leaktrace` command: parse, run, exit code.
+
+fn main() {}

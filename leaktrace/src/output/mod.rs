@@ -1,0 +1,1 @@
+//! What leaktrace prints: records as NDJSON, the live table, the summary.

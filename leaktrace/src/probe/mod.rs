@@ -1,0 +1,1 @@
+//! WHERE we look: which function, which instruction, attach, detach. The only room that names aya program types.

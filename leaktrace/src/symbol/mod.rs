@@ -1,0 +1,1 @@
+//! Addresses -> functions and lines.

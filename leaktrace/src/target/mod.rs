@@ -1,0 +1,1 @@
+//! WHO we trace: process facts, mappings, ELF files, which allocator, which runtime.

@@ -1,0 +1,1 @@
+//! Recordings: written while tracing, read by `leaktrace replay`.
