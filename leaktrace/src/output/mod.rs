@@ -1,1 +1,3 @@
 //! What leaktrace prints: records as NDJSON, the live table, the summary.
+
+pub mod record;

@@ -1,0 +1,356 @@
+//! The records of the output stream, schema 1: one JSON object a line, told apart by `type`.
+//!
+//! Bytes are integers, addresses hex strings (JSON readers lose integers above 2^53), names snake_case.
+//! New fields may appear; none changes its meaning within a schema number.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::symbol::Frame;
+
+/// The number of the output schema.
+pub const SCHEMA: u32 = 1;
+
+/// One line of the output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "records are made a few times a second and written at once")]
+pub enum Record {
+    /// The first line: what is traced, and how.
+    Header(Header),
+    /// Once an interval, for each process: totals and the largest sites.
+    Tick(Tick),
+    /// A call site that a tick named for the first time, or whose names became known.
+    Site(Site),
+    /// Something that the reader should know: losses, refusals, new allocators, exec.
+    Notice(Notice),
+    /// The last line: totals, largest sites with their stacks, and why the trace ended.
+    Summary(Summary),
+}
+
+/// What is traced, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Header {
+    /// Seconds since attach.
+    pub t: f64,
+    /// Number of the output schema.
+    pub schema: u32,
+    /// Version of leaktrace.
+    pub version: String,
+    /// Wall time of the attach, RFC 3339, UTC.
+    pub wall_time: String,
+    /// Process id.
+    pub pid: u32,
+    /// Name of the process, as the kernel keeps it (15 bytes).
+    pub comm: String,
+    /// Path of its executable, in its own mount namespace.
+    pub exe: Option<String>,
+    /// Kernel release.
+    pub kernel: String,
+    /// How allocations are captured.
+    pub capture: Capture,
+    /// The allocators found, and where.
+    pub allocators: Vec<Allocator>,
+    /// V8, where the process contains it.
+    pub v8: Option<V8>,
+    /// Runtimes with a heap of their own, and what of it stays invisible.
+    pub runtimes: Vec<Runtime>,
+    /// The probes attached.
+    pub probes: Vec<Probe>,
+}
+
+/// How allocations are captured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Capture {
+    /// `return_probes`, or `plain_probes` where return probes could hurt the target.
+    pub mode: String,
+    /// Why, where the mode is not the usual one.
+    pub why: Option<String>,
+    /// Kind of kernel link that holds the probes.
+    pub links: String,
+    /// How stacks are taken.
+    pub stacks: String,
+    /// Smaller allocations are not seen, nor their frees matched; 0 where all are.
+    pub min_size: u64,
+    /// Size of the ring buffer, in bytes.
+    pub ring_bytes: u64,
+    /// Children are followed.
+    pub children: bool,
+}
+
+/// An allocator found in the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Allocator {
+    /// `glibc`, `musl`, `jemalloc`, `tcmalloc`, `mimalloc` or `other`.
+    pub name: String,
+    /// Path of the object that contains it, in the target's mount namespace.
+    pub path: String,
+    /// GNU build-id, in hex.
+    pub build_id: Option<String>,
+    /// Names of the functions probed.
+    pub functions: Vec<String>,
+    /// Why it was chosen.
+    pub why: String,
+}
+
+/// V8 inside the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct V8 {
+    /// Path of the object that contains it.
+    pub path: String,
+}
+
+/// A runtime with a heap of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Runtime {
+    /// Name of the runtime.
+    pub name: String,
+    /// What the trace shows of it.
+    pub visible: String,
+    /// What it cannot show.
+    pub not_visible: String,
+}
+
+/// One probe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// Path of the object.
+    pub module: String,
+    /// GNU build-id of the object, in hex.
+    pub build_id: Option<String>,
+    /// Symbol of the function.
+    pub function: String,
+    /// Offset of the probed instruction from the function's start.
+    pub offset: u64,
+    /// `entry`, `return`, or `ret` for a plain probe on a return instruction.
+    pub kind: String,
+    /// What a hit costs: `nop5`, `emulated` or `single_step`.
+    pub cost_class: String,
+}
+
+/// The state of one process at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Tick {
+    /// Seconds since attach.
+    pub t: f64,
+    /// Process id.
+    pub pid: u32,
+    /// Bytes allocated since attach (or since exec) and not freed.
+    pub live_bytes: u64,
+    /// Blocks allocated since attach (or since exec) and not freed.
+    pub live_count: u64,
+    /// Allocations since attach.
+    pub allocs: u64,
+    /// Frees of blocks allocated since attach.
+    pub frees: u64,
+    /// Frees of blocks that were there before the trace, or whose allocation was lost or filtered out.
+    pub unknown_frees: u64,
+    /// Bytes allocated since attach.
+    pub alloc_bytes: u64,
+    /// Bytes freed since attach.
+    pub free_bytes: u64,
+    /// Resident set; null once the process is gone.
+    pub rss_bytes: Option<u64>,
+    /// The resident set by kind of page; null once the process is gone.
+    pub rss_split: Option<RssSplit>,
+    /// How the heap is used; null until it is measured.
+    pub fragmentation: Option<Fragmentation>,
+    /// The JavaScript heap; null where there is none, or where it is not read.
+    pub v8: Option<V8Heap>,
+    /// Everything that was lost, by cause, since attach.
+    pub losses: Losses,
+    /// What tracing costs.
+    pub overhead: Overhead,
+    /// The largest sites, in the asked order.
+    pub sites: Vec<SiteTick>,
+}
+
+/// The resident set by kind of page, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RssSplit {
+    /// Anonymous pages: heaps, stacks.
+    pub anon_bytes: u64,
+    /// Pages of files.
+    pub file_bytes: u64,
+    /// Shared memory.
+    pub shmem_bytes: u64,
+    /// Swapped out (not part of the resident set).
+    pub swap_bytes: u64,
+}
+
+/// How the heap is used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Fragmentation {
+    /// Live bytes ÷ resident heap bytes.
+    pub utilisation: Option<f64>,
+}
+
+/// The JavaScript heap of a process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct V8Heap {
+    /// Bytes in use after the last mark-compact.
+    pub used_bytes: Option<u64>,
+}
+
+/// Everything that was lost or could not be kept, by cause. All counts are since attach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Losses {
+    /// Sum of the causes that make the figures inexact.
+    pub total: u64,
+    /// Count by cause; causes that did not happen are left out. `docs/output.md` explains each.
+    pub causes: BTreeMap<String, u64>,
+}
+
+/// What tracing costs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Overhead {
+    /// Probe hits a second that gave a record, over the last interval.
+    pub events_per_s: f64,
+    /// Estimated share of one CPU that the probes take from the target (0..1 per CPU), from the cost classes.
+    pub target_cpu_share: f64,
+    /// Share of one CPU that leaktrace itself used over the last interval.
+    pub own_cpu_share: f64,
+    /// Resident bytes of leaktrace itself.
+    pub own_rss_bytes: u64,
+}
+
+/// One call site at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SiteTick {
+    /// Id of the site, unique within the trace; the `site` record with this id has its stack.
+    pub site: u32,
+    /// The innermost function that is not the allocator's own, where known.
+    pub function: Option<String>,
+    /// Bytes allocated there and not freed; with `--older-than` those of old enough blocks only.
+    pub live_bytes: u64,
+    /// Blocks allocated there and not freed; with `--older-than` old enough ones only.
+    pub live_count: u64,
+    /// Allocations there since attach.
+    pub allocs: u64,
+    /// Frees of blocks allocated there since attach.
+    pub frees: u64,
+    /// Growth of live bytes over the recent past, bytes a second; null until there is enough history.
+    pub growth_bytes_per_s: Option<f64>,
+    /// Age of its first allocation that was seen, seconds.
+    pub age_s: f64,
+}
+
+/// The stack of a call site.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Site {
+    /// Seconds since attach.
+    pub t: f64,
+    /// Process id.
+    pub pid: u32,
+    /// Id of the site.
+    pub site: u32,
+    /// Innermost first; empty where the stack could not be taken.
+    pub stack: Vec<Frame>,
+    /// The stack was cut at its outer end.
+    pub truncated: bool,
+}
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Good to know.
+    #[default]
+    Info,
+    /// The figures are incomplete, or something was refused.
+    Warning,
+    /// The trace cannot go on as asked.
+    Error,
+}
+
+/// Something that the reader should know, and when.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Notice {
+    /// Seconds since attach.
+    pub t: f64,
+    /// Process id that it is about.
+    pub pid: u32,
+    /// How much it matters.
+    pub level: Level,
+    /// A stable name to branch on: `lost_events`, `target_exec`, `allocator_found`, ….
+    pub code: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// Why a trace ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The target exited.
+    TargetExited,
+    /// The asked duration passed.
+    Duration,
+    /// The user ended it.
+    #[default]
+    Interrupted,
+    /// A recording ended without its last frame: the run that wrote it did not end properly.
+    RecordingCut,
+}
+
+/// The end of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// Seconds since attach.
+    pub t: f64,
+    /// Why it ended.
+    pub ended: EndReason,
+    /// Totals of each process traced, the target first.
+    pub processes: Vec<ProcessSummary>,
+    /// The largest sites of all processes, in the asked order.
+    pub sites: Vec<SiteSummary>,
+    /// Everything that was lost, by cause.
+    pub losses: Losses,
+    /// Records received from the kernel.
+    pub events: u64,
+    /// CPU seconds that leaktrace itself used.
+    pub own_cpu_s: f64,
+    /// Largest resident set of leaktrace itself.
+    pub own_peak_rss_bytes: u64,
+}
+
+/// Totals of one process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessSummary {
+    /// Process id.
+    pub pid: u32,
+    /// Name of the process.
+    pub comm: String,
+    /// See [`Tick::live_bytes`].
+    pub live_bytes: u64,
+    /// See [`Tick::live_count`].
+    pub live_count: u64,
+    /// See [`Tick::allocs`].
+    pub allocs: u64,
+    /// See [`Tick::frees`].
+    pub frees: u64,
+    /// See [`Tick::unknown_frees`].
+    pub unknown_frees: u64,
+    /// See [`Tick::alloc_bytes`].
+    pub alloc_bytes: u64,
+    /// See [`Tick::free_bytes`].
+    pub free_bytes: u64,
+    /// The largest live bytes seen.
+    pub peak_live_bytes: u64,
+    /// The last resident set seen.
+    pub rss_bytes: Option<u64>,
+}
+
+/// A site at the end of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SiteSummary {
+    /// Process id.
+    pub pid: u32,
+    /// The site's last figures.
+    #[serde(flatten)]
+    pub figures: SiteTick,
+    /// Innermost first; empty where the stack could not be taken.
+    pub stack: Vec<Frame>,
+}
