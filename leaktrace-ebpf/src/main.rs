@@ -1,3 +1,27 @@
+//! leaktrace's BPF programs: probes on allocation functions, and the life of the processes that call them.
+//!
+//! Every program is small and never loops over anything but the frames of one stack. Nothing is decided here that
+//! user space can decide later; what cannot be delivered is counted by cause in [`maps::LOSSES`].
 #![no_std]
 #![no_main]
 
+mod calls;
+mod emit;
+mod free;
+mod lifecycle;
+mod maps;
+mod new;
+mod registers;
+mod settings;
+mod slot;
+mod stack;
+
+/// Helpers such as `bpf_probe_read_user` are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,1 +1,5 @@
-//! WHERE we look: which function, which instruction, attach, detach. The only room that names aya program types.
+//! WHERE we look: which function, which instruction, attach, detach. The only room that names aya's program types.
+
+pub mod links;
+pub mod object;
+pub mod programs;

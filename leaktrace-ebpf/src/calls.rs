@@ -1,0 +1,119 @@
+//! Calls of the C family: malloc and all that return a block or null, and never throw.
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+use leaktrace_common::{CallSlot, Kind, Loss, Role};
+
+use crate::{
+    emit,
+    maps::count,
+    registers::{Hit, read_word},
+    settings::MIN_SIZE,
+    slot,
+    stack::{self, Start},
+};
+
+/// Entry of an allocation function.
+#[uprobe]
+pub fn alloc_enter(ctx: ProbeContext) {
+    let hit = Hit::of_probe(&ctx);
+    let size = hit.requested_size();
+    let reallocates = matches!(hit.cookie.role, Role::Reallocate);
+    // A reallocation to a small size still ends the life of its old block.
+    if size < MIN_SIZE.load() && !reallocates {
+        return;
+    }
+    let Some(slot) = slot::of(&hit) else { return };
+    if slot::within_call(&ctx, &hit, slot) {
+        return;
+    }
+    slot.sp = hit.stack_pointer();
+    slot.return_address = read_word(slot.sp).unwrap_or(0);
+    slot.size = size;
+    slot.pointer = hit.argument(hit.cookie.pointer);
+    slot.cookie = hit.cookie.to_bits();
+    slot.active = 1;
+    if reallocates && slot.pointer != 0 {
+        emit::free(Kind::ReallocBegin, &hit, slot.pointer);
+    }
+}
+
+/// Return of an allocation function, by a return probe.
+#[uretprobe]
+pub fn alloc_return(ctx: RetProbeContext) {
+    let hit = Hit::of_return(&ctx);
+    let Some(slot) = slot::existing(hit.thread) else {
+        return missed_entry();
+    };
+    let sp = hit.stack_pointer();
+    if slot.active == 0 {
+        return missed_entry();
+    }
+    // The return instruction has already popped the return address. Another stack pointer belongs to an inner call.
+    if slot.sp + 8 != sp {
+        return;
+    }
+    if slot.trampoline == 0 {
+        slot.trampoline = read_word(slot.sp).unwrap_or(0);
+    }
+    let start = Start { caller: hit.instruction_pointer(), sp, fp: hit.frame_pointer() };
+    finish(&ctx, &hit, slot, start);
+}
+
+/// A return instruction of an allocation function, where return probes could hurt the target.
+#[uprobe]
+pub fn alloc_ret(ctx: ProbeContext) {
+    let hit = Hit::of_probe(&ctx);
+    let Some(slot) = slot::existing(hit.thread) else { return };
+    if slot.active == 0 || slot.sp != hit.stack_pointer() {
+        return;
+    }
+    let start = Start { caller: slot.return_address, sp: slot.sp + 8, fp: hit.frame_pointer() };
+    finish(&ctx, &hit, slot, start);
+}
+
+/// A return without an entry is seldom a loss: a filtered size, the outer one of two tail-called functions. It is
+/// one only where the thread has no call under way at all and nothing was filtered.
+#[inline(always)]
+fn missed_entry() {
+    if MIN_SIZE.load() == 0 {
+        count(Loss::MissedEntry);
+    }
+}
+
+#[inline(always)]
+fn finish(_ctx: &impl EbpfContext, hit: &Hit, slot: &mut CallSlot, start: Start) {
+    slot.active = 0;
+    let result = hit.result();
+    let role = leaktrace_common::Cookie::from_bits(slot.cookie).role;
+    let address = match role {
+        Role::StoreResult if result as u32 != 0 => 0,
+        Role::StoreResult => match read_word(slot.pointer) {
+            Some(address) => address,
+            None => return count(Loss::UnreadableResult),
+        },
+        _ => result,
+    };
+    let reallocates = matches!(role, Role::Reallocate);
+    if address == 0 {
+        if reallocates && slot.pointer != 0 {
+            emit::allocation(Kind::ReallocEnd, hit, 0, slot.size, 0);
+        }
+        return;
+    }
+    slot.last_block = address;
+    slot.last_free = 0;
+    if slot.size < MIN_SIZE.load() {
+        // Only a reallocation comes here: its new block is too small to be traced, its old one is gone.
+        if slot.pointer != 0 {
+            emit::allocation(Kind::ReallocEnd, hit, 0, 0, 0);
+        }
+        return;
+    }
+    let stack = stack::identify(hit, start);
+    let kind = if reallocates && slot.pointer != 0 { Kind::ReallocEnd } else { Kind::Allocation };
+    emit::allocation(kind, hit, address, slot.size, stack);
+}

@@ -1,0 +1,77 @@
+//! Putting records into the ring buffer.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::bpf_ktime_get_ns,
+};
+use aya_log_ebpf::debug;
+use leaktrace_common::{AllocationRecord, FreeRecord, Header, Kind, Loss};
+
+use crate::{
+    maps::{EVENTS, count},
+    registers::Hit,
+    settings::WAKE_BYTES,
+};
+
+/// Wake-ups cost the target far more than a record does, so the reader is woken for a batch, not for a record.
+#[inline(always)]
+pub fn wake_flags() -> u64 {
+    let flags = if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load() {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    u64::from(flags)
+}
+
+/// The head of a record about this hit.
+#[inline(always)]
+pub fn header(kind: Kind, hit: &Hit) -> Header {
+    Header {
+        kind: kind as u8,
+        function: hit.cookie.function,
+        process: hit.cookie.process,
+        tid: hit.tid(),
+        // SAFETY: the helper only reads the clock.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+    }
+}
+
+/// Sends a record, or counts its loss and says `false`.
+#[inline(always)]
+pub fn send<T: 'static>(record: T, loss: Loss) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
+        count(loss);
+        return false;
+    };
+    entry.write(record);
+    entry.submit(wake_flags());
+    true
+}
+
+/// Sends an [`AllocationRecord`].
+#[inline(always)]
+pub fn allocation(kind: Kind, hit: &Hit, address: u64, size: u64, stack: u64) {
+    let loss =
+        if matches!(kind, Kind::ReallocEnd) { Loss::RingFullRealloc } else { Loss::RingFullAllocation };
+    send(AllocationRecord { header: header(kind, hit), address, size, stack }, loss);
+}
+
+/// Sends a [`FreeRecord`].
+#[inline(always)]
+pub fn free(kind: Kind, hit: &Hit, address: u64) {
+    let loss = if matches!(kind, Kind::Free) { Loss::RingFullFree } else { Loss::RingFullRealloc };
+    send(FreeRecord { header: header(kind, hit), address }, loss);
+}
+
+/// Says for `-vv` that a call was abandoned.
+#[inline(always)]
+pub fn log_abandoned(ctx: &impl aya_ebpf::EbpfContext, hit: &Hit, expected_sp: u64) {
+    debug!(
+        ctx,
+        "thread {}: a call entered at sp {:x} never returned, next entry at {:x}",
+        hit.tid(),
+        expected_sp,
+        hit.stack_pointer()
+    );
+}

@@ -1,0 +1,36 @@
+//! The maps that the programs share. Their sizes here are defaults; the loader sets the real ones.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use leaktrace_common::{CallSlot, Loss};
+
+/// Records for user space, in the order in which they happened.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 25, 0);
+
+/// What each thread's allocation call under way asked for. Never LRU: an evicted slot would be a lost call.
+#[map]
+pub static CALLS: HashMap<u64, CallSlot> = HashMap::with_max_entries(1 << 15, 0);
+
+/// Hashes of the stacks that were sent.
+#[map]
+pub static KNOWN_STACKS: HashMap<u64, u8> = HashMap::with_max_entries(1 << 17, 0);
+
+/// Traced processes: thread-group id to process index.
+#[map]
+pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(1 << 14, 0);
+
+/// One counter a cause of loss; per CPU, so that counting takes no lock.
+#[map]
+pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::COUNT as u32, 0);
+
+/// Counts one loss.
+#[inline(always)]
+pub fn count(loss: Loss) {
+    if let Some(counter) = LOSSES.get_ptr_mut(loss as u32) {
+        // SAFETY: the pointer is to this CPU's own value, which nothing else writes while we run.
+        unsafe { *counter += 1 };
+    }
+}

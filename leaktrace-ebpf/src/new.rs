@@ -1,0 +1,56 @@
+//! `operator new` of allocators that implement it themselves.
+//!
+//! It can throw, and an exception that passes a frame whose return address a return probe has replaced ends the
+//! target in std::terminate. So its returns are plain probes on its own `ret` instructions.
+
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use leaktrace_common::Kind;
+
+use crate::{
+    emit,
+    registers::{Hit, read_word},
+    settings::MIN_SIZE,
+    slot,
+    stack::{self, Start},
+};
+
+/// Entry of `operator new`.
+///
+/// It does not make the malloc that it may call an inner call: were it left by an exception, later calls of the
+/// thread could be taken for inner ones. The block is recognised instead, when it comes out twice.
+#[uprobe]
+pub fn new_enter(ctx: ProbeContext) {
+    let hit = Hit::of_probe(&ctx);
+    let size = hit.requested_size();
+    if size < MIN_SIZE.load() {
+        return;
+    }
+    let Some(slot) = slot::of(&hit) else { return };
+    if slot::within_call(&ctx, &hit, slot) {
+        return;
+    }
+    slot.new_sp = hit.stack_pointer();
+    slot.new_size = size;
+    slot.last_block = 0;
+}
+
+/// A return instruction of `operator new`, or of a function that it ends in.
+#[uprobe]
+pub fn new_ret(ctx: ProbeContext) {
+    let hit = Hit::of_probe(&ctx);
+    let Some(slot) = slot::existing(hit.thread) else { return };
+    let sp = hit.stack_pointer();
+    if slot.new_sp != sp {
+        return;
+    }
+    slot.new_sp = 0;
+    let address = hit.result();
+    if address == 0 || address == slot.last_block {
+        return;
+    }
+    slot.last_block = address;
+    slot.last_free = 0;
+    let start = Start { caller: read_word(sp).unwrap_or(0), sp: sp + 8, fp: hit.frame_pointer() };
+    let stack = stack::identify(&hit, start);
+    emit::allocation(Kind::Allocation, &hit, address, slot.new_size, stack);
+}

@@ -1,0 +1,27 @@
+//! Read-only globals that the loader sets; the verifier prunes the branches they rule out.
+
+use aya_ebpf::Global;
+
+/// The ABI that this object was built with; the loader compares it before it trusts anything else.
+#[unsafe(no_mangle)]
+pub static ABI_VERSION: Global<u32> = Global::new(leaktrace_common::ABI_VERSION);
+
+/// Calls that ask for fewer bytes are not traced.
+#[unsafe(no_mangle)]
+pub static MIN_SIZE: Global<u64> = Global::new(0);
+
+/// The reader is woken when this many bytes wait in the ring; below that it looks by itself now and then.
+#[unsafe(no_mangle)]
+pub static WAKE_BYTES: Global<u64> = Global::new(1 << 18);
+
+/// 1 where the loader runs in the initial pid namespace, so that the kernel's own ids are the ones it knows.
+#[unsafe(no_mangle)]
+pub static INITIAL_PID_NAMESPACE: Global<u32> = Global::new(1);
+
+/// Device of the loader's pid namespace, for the other case.
+#[unsafe(no_mangle)]
+pub static PID_NAMESPACE_DEV: Global<u64> = Global::new(0);
+
+/// Inode of the loader's pid namespace.
+#[unsafe(no_mangle)]
+pub static PID_NAMESPACE_INO: Global<u64> = Global::new(0);

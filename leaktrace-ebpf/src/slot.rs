@@ -1,0 +1,92 @@
+//! A thread's call slot, and the truth about which call of it is the outermost.
+
+use aya_ebpf::EbpfContext;
+use leaktrace_common::{CallSlot, Cookie, Kind, Loss, Role};
+
+use crate::{
+    emit,
+    maps::{CALLS, count},
+    registers::{Hit, read_word},
+};
+
+const EMPTY: CallSlot = CallSlot {
+    sp: 0,
+    return_address: 0,
+    size: 0,
+    pointer: 0,
+    trampoline: 0,
+    new_sp: 0,
+    new_size: 0,
+    last_block: 0,
+    last_free: 0,
+    last_free_sp: 0,
+    last_free_function: 0,
+    active: 0,
+    cookie: 0,
+};
+
+/// The thread's slot, made if it has none. Only the thread itself uses it, so plain reads and writes do.
+#[inline(always)]
+pub fn of(hit: &Hit) -> Option<&'static mut CallSlot> {
+    let slot = match CALLS.get_ptr_mut(&hit.thread) {
+        Some(slot) => slot,
+        None => {
+            if CALLS.insert(&hit.thread, &EMPTY, 0).is_err() {
+                count(Loss::CallsFull);
+                return None;
+            }
+            CALLS.get_ptr_mut(&hit.thread)?
+        }
+    };
+    // SAFETY: the value stays in the map while its thread lives, and no other thread has its key.
+    Some(unsafe { &mut *slot })
+}
+
+/// The thread's slot, if it has one.
+#[inline(always)]
+pub fn existing(thread: u64) -> Option<&'static mut CallSlot> {
+    // SAFETY: as in `of`.
+    CALLS.get_ptr_mut(&thread).map(|slot| unsafe { &mut *slot })
+}
+
+/// Is this hit inside an outer allocation call of the same thread? Then it is the allocator's own business.
+///
+/// A call that was left by longjmp, an exception or thread death looks as if it were still under way. It is known
+/// by its stack pointer, and where that does not tell, by its return address, which is no longer in its place.
+#[inline(always)]
+pub fn within_call(ctx: &impl EbpfContext, hit: &Hit, slot: &mut CallSlot) -> bool {
+    if slot.active == 0 {
+        return false;
+    }
+    let sp = hit.stack_pointer();
+    if sp < slot.sp && is_pending(slot) {
+        return true;
+    }
+    // The same stack pointer is a tail call (reallocarray jumps to realloc): the inner call takes over.
+    if sp != slot.sp {
+        count(Loss::AbandonedCall);
+        emit::log_abandoned(ctx, hit, slot.sp);
+    }
+    abandon(hit, slot);
+    false
+}
+
+/// Forgets a call that will not return to us; a block that it had in flight lives on.
+#[inline(always)]
+pub fn abandon(hit: &Hit, slot: &mut CallSlot) {
+    slot.active = 0;
+    if matches!(Cookie::from_bits(slot.cookie).role, Role::Reallocate) && slot.pointer != 0 {
+        emit::free(Kind::ReallocAbandoned, hit, slot.pointer);
+    }
+}
+
+#[inline(always)]
+fn is_pending(slot: &CallSlot) -> bool {
+    match read_word(slot.sp) {
+        // While a return probe is pending its trampoline stands in the place of the return address.
+        Some(word) => {
+            word == slot.return_address || slot.trampoline == 0 || word == slot.trampoline
+        }
+        None => false,
+    }
+}

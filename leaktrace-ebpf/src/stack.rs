@@ -1,0 +1,107 @@
+//! Stacks: a frame-pointer walk that hashes on the hot path, and stores only where the hash is new.
+//!
+//! The walk runs twice for a new stack, and never through a scratch buffer: a per-CPU buffer could be overwritten
+//! by another thread on a preemptible kernel, while a hash lives in registers and a ring reservation is private.
+
+use aya_ebpf::helpers::bpf_probe_read_user;
+use leaktrace_common::{Kind, Loss, MAX_FRAMES, NO_STACK, StackRecord};
+
+use crate::{
+    emit,
+    maps::{EVENTS, KNOWN_STACKS, count},
+    registers::Hit,
+};
+
+/// Frames further from the stack pointer than this are not frames of this stack.
+const MAX_STACK_BYTES: u64 = 64 << 20;
+
+/// No code is mapped below this address (vm.mmap_min_addr), nor above the other.
+const LOWEST_CODE: u64 = 4096;
+const HIGHEST_CODE: u64 = 1 << 47;
+
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where a walk begins.
+#[derive(Clone, Copy)]
+pub struct Start {
+    /// Return address of the allocation call: an address in its direct caller.
+    pub caller: u64,
+    /// Stack pointer of the caller.
+    pub sp: u64,
+    /// Frame pointer of the caller.
+    pub fp: u64,
+}
+
+#[inline(always)]
+fn mix(hash: u64, address: u64) -> u64 {
+    let hash = (hash ^ address).wrapping_mul(MULTIPLIER);
+    hash ^ (hash >> 29)
+}
+
+/// The next frame pointer and return address, if `fp` can be a frame of this stack.
+#[inline(always)]
+fn frame(fp: u64, lowest: u64, start: &Start) -> Option<(u64, u64)> {
+    if fp < lowest || fp & 7 != 0 || fp - start.sp >= MAX_STACK_BYTES {
+        return None;
+    }
+    // SAFETY: the helper checks the address and fails without touching anything.
+    let [next, address] = unsafe { bpf_probe_read_user(fp as *const [u64; 2]) }.ok()?;
+    (address >= LOWEST_CODE && address < HIGHEST_CODE).then_some((next, address))
+}
+
+/// The hash of the stack; sends its frames if they were not sent before.
+#[inline(always)]
+pub fn identify(hit: &Hit, start: Start) -> u64 {
+    // Processes map other code at the same address, so the process is part of what is hashed.
+    let mut hash = mix(u64::from(hit.cookie.process) + 1, start.caller);
+    let (mut fp, mut lowest) = (start.fp, start.sp);
+    let mut index = 1;
+    while index < MAX_FRAMES {
+        let Some((next, address)) = frame(fp, lowest, &start) else { break };
+        hash = mix(hash, address);
+        lowest = fp + 16;
+        fp = next;
+        index += 1;
+    }
+    if hash == NO_STACK {
+        hash = 1;
+    }
+    if KNOWN_STACKS.get_ptr(&hash).is_some() || introduce(hit, start, hash) { hash } else { NO_STACK }
+}
+
+/// Sends the frames of a stack. `false` if the set of known stacks is full, and the stack thus without a name.
+#[inline(never)]
+fn introduce(hit: &Hit, start: Start, hash: u64) -> bool {
+    // Known first, sent second: were it the other way round, a full set would send the same stack for ever.
+    if KNOWN_STACKS.insert(&hash, &1, 0).is_err() {
+        count(Loss::StacksFull);
+        return false;
+    }
+    let Some(mut entry) = EVENTS.reserve::<StackRecord>(0) else {
+        count(Loss::RingFullStack);
+        // Forgotten again, so that the next allocation from there sends it.
+        let _ = KNOWN_STACKS.remove(&hash);
+        return true;
+    };
+    let record = entry.as_mut_ptr();
+    let (mut fp, mut lowest) = (start.fp, start.sp);
+    let mut index = 1;
+    // SAFETY: `record` points to the reservation, which is as large as a StackRecord; `index` stays below
+    // MAX_FRAMES; `depth` says how many frames were written, and the rest is zeroed for nobody to read.
+    unsafe {
+        (*record).header = emit::header(Kind::Stack, hit);
+        (*record).hash = hash;
+        (*record).frames[0] = start.caller;
+        while index < MAX_FRAMES {
+            let Some((next, address)) = frame(fp, lowest, &start) else { break };
+            (&raw mut (*record).frames).cast::<u64>().add(index).write(address);
+            lowest = fp + 16;
+            fp = next;
+            index += 1;
+        }
+        (*record).depth = index as u32;
+        (*record).truncated = u32::from(index == MAX_FRAMES && frame(fp, lowest, &start).is_some());
+    }
+    entry.submit(emit::wake_flags());
+    true
+}

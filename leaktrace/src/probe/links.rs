@@ -1,0 +1,129 @@
+//! One small interface for what holds a probe in place, so that other kinds of kernel link can stand beside aya's.
+
+use std::{num::NonZeroU32, path::PathBuf, thread};
+
+use aya::{
+    Ebpf,
+    programs::{
+        ProgramError, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+    },
+};
+
+/// The BPF programs that can be put on an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// Entry of a function of the C family.
+    AllocEnter,
+    /// Its return, by a return probe.
+    AllocReturn,
+    /// Its return, by a plain probe on a `ret`.
+    AllocRet,
+    /// Entry of `operator new`.
+    NewEnter,
+    /// A `ret` of `operator new`.
+    NewRet,
+    /// Entry of a freeing function.
+    FreeEnter,
+    /// The dynamic linker's list of objects changed.
+    ObjectsChanged,
+}
+
+impl Program {
+    /// All programs, as they are loaded.
+    pub const ALL: [Self; 7] = [
+        Self::AllocEnter,
+        Self::AllocReturn,
+        Self::AllocRet,
+        Self::NewEnter,
+        Self::NewRet,
+        Self::FreeEnter,
+        Self::ObjectsChanged,
+    ];
+
+    /// Name of the program in the BPF object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllocEnter => "alloc_enter",
+            Self::AllocReturn => "alloc_return",
+            Self::AllocRet => "alloc_ret",
+            Self::NewEnter => "new_enter",
+            Self::NewRet => "new_ret",
+            Self::FreeEnter => "free_enter",
+            Self::ObjectsChanged => "objects_changed",
+        }
+    }
+}
+
+/// An instruction of a file, in one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachPoint {
+    /// What runs there.
+    pub program: Program,
+    /// A path by which the kernel finds the file (in /proc, as the target's own names mean nothing to us).
+    pub path: PathBuf,
+    /// Offset of the instruction in the file.
+    pub file_offset: u64,
+    /// What the program is told; see [`leaktrace_common::Cookie`].
+    pub cookie: u64,
+    /// The process; its threads and whoever shares its memory belong to it.
+    pub pid: NonZeroU32,
+}
+
+/// Holds a probe in place until it is dropped.
+pub trait Link: Send {}
+
+/// Puts probes in place.
+pub trait Linker {
+    /// The kind of kernel link, as the output names it.
+    fn kind(&self) -> &'static str;
+
+    /// Puts one probe in place.
+    fn attach(&self, ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, ProgramError>;
+}
+
+/// aya's links: one perf event a probe. They work on every kernel that we support.
+#[derive(Debug, Default)]
+pub struct PerfLinks;
+
+struct PerfLink {
+    _link: aya::programs::uprobe::UProbeLink,
+}
+
+impl Link for PerfLink {}
+
+impl Linker for PerfLinks {
+    fn kind(&self) -> &'static str {
+        "perf"
+    }
+
+    fn attach(&self, ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, ProgramError> {
+        let program: &mut UProbe =
+            ebpf.program_mut(point.program.name()).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let at = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(point.file_offset),
+            cookie: Some(point.cookie),
+        };
+        let id = program.attach(at, &point.path, UProbeScope::OneProcess(point.pid))?;
+        let link = program.take_link(id)?;
+        Ok(Box::new(PerfLink { _link: link }))
+    }
+}
+
+/// Takes many probes away at once.
+///
+/// Closing a perf link waits about 100 ms for a grace period of the kernel, however many wait beside it: so they
+/// wait together.
+pub fn detach_all(links: Vec<Box<dyn Link>>) {
+    const AT_ONCE: usize = 64;
+    let mut links = links;
+    while !links.is_empty() {
+        let batch = links.split_off(links.len().saturating_sub(AT_ONCE));
+        thread::scope(|scope| {
+            for link in batch {
+                // A thread that cannot be started drops its closure, and with it the link, here.
+                let _ = thread::Builder::new().name("detach".into()).spawn_scoped(scope, move || drop(link));
+            }
+        });
+    }
+}

@@ -1,0 +1,239 @@
+//! Loading the BPF programs, and the maps through which they talk to us.
+
+use std::num::NonZeroU32;
+
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    programs::{ProgramError, RawTracePoint, UProbe},
+};
+use leaktrace_common::{CallSlot, Loss, maps};
+
+use super::{
+    links::{AttachPoint, Link, Linker, PerfLinks, Program},
+    object,
+};
+use crate::error::{ExitCode, Failure};
+
+/// Raw tracepoints and the programs on them.
+const LIFECYCLE: [(&str, &str); 3] = [
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("task_exit", "sched_process_exit"),
+];
+
+/// What the programs are told before they are loaded.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Size of the ring buffer in bytes; the kernel wants a power of two of pages, to which it is rounded up.
+    pub ring_bytes: u32,
+    /// How many distinct stacks are told apart.
+    pub max_stacks: u32,
+    /// Calls that ask for fewer bytes are not traced.
+    pub min_size: u64,
+    /// 0 no diagnostics of the programs, up to 5 all of them.
+    pub log_level: u8,
+    /// Device and inode of our pid namespace, where it is not the initial one.
+    pub pid_namespace: Option<(u64, u64)>,
+}
+
+/// The loaded programs.
+pub struct Programs {
+    ebpf: Ebpf,
+    linker: Box<dyn Linker + Send>,
+    losses: PerCpuArray<MapData, u64>,
+    targets: HashMap<MapData, u32, u32>,
+    ring: Option<RingBuf<MapData>>,
+    ring_bytes: u32,
+    log_level: u8,
+}
+
+impl Programs {
+    /// Loads the programs into the kernel and attaches those that watch processes come and go.
+    pub fn load(settings: &Settings) -> Result<Self, Failure> {
+        let bytes = object::bytes()?;
+        let mut ebpf = load_object(&bytes, settings)?;
+        for program in Program::ALL {
+            load_probe(&mut ebpf, program).map_err(|error| program_failure(program.name(), &error))?;
+        }
+        for (name, tracepoint) in LIFECYCLE {
+            attach_tracepoint(&mut ebpf, name, tracepoint).map_err(|error| program_failure(name, &error))?;
+        }
+        check_value_size::<CallSlot>(&ebpf, maps::CALLS)?;
+        let losses = PerCpuArray::try_from(take_map(&mut ebpf, maps::LOSSES)?).map_err(map_failure)?;
+        let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
+        let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
+        Ok(Self {
+            ebpf,
+            linker: Box::new(PerfLinks),
+            losses,
+            targets,
+            ring: Some(ring),
+            ring_bytes: ring_size(settings.ring_bytes),
+            log_level: settings.log_level,
+        })
+    }
+
+    /// The ring buffer, for whoever reads it; `None` when it was taken before.
+    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+        self.ring.take()
+    }
+
+    /// Size of the ring buffer in bytes.
+    pub fn ring_bytes(&self) -> u32 {
+        self.ring_bytes
+    }
+
+    /// The kind of kernel link that holds the probes.
+    pub fn link_kind(&self) -> &'static str {
+        self.linker.kind()
+    }
+
+    /// Puts one probe in place.
+    pub fn attach(&mut self, point: &AttachPoint) -> Result<Box<dyn Link>, ProgramError> {
+        self.linker.attach(&mut self.ebpf, point)
+    }
+
+    /// Tells the tracepoints to report on a process under its index.
+    pub fn watch(&mut self, pid: NonZeroU32, process: u16) -> Result<(), Failure> {
+        self.targets.insert(pid.get(), u32::from(process), 0).map_err(map_failure)
+    }
+
+    /// The tracepoints need not report on this process any more.
+    pub fn unwatch(&mut self, pid: u32) {
+        // It may never have been watched; then there is nothing to take away.
+        let _ = self.targets.remove(&pid);
+    }
+
+    /// What the programs lost so far, by cause, summed over all CPUs.
+    pub fn losses(&self) -> [u64; Loss::COUNT] {
+        Loss::ALL.map(|loss| {
+            let per_cpu = self.losses.get(&(loss as u32), 0);
+            per_cpu.map_or(0, |values| values.iter().sum())
+        })
+    }
+
+    /// The reader of the programs' own diagnostics, where they were asked for.
+    pub fn logger(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        if self.log_level == 0 {
+            return None;
+        }
+        aya_log::EbpfLogger::init(&mut self.ebpf)
+            .inspect_err(|error| tracing::warn!("the BPF programs' diagnostics cannot be read: {error}"))
+            .ok()
+    }
+}
+
+fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
+    let btf = Btf::from_sys_fs().ok();
+    let (dev, ino) = settings.pid_namespace.unwrap_or_default();
+    let initial = u32::from(settings.pid_namespace.is_none());
+    let wake_bytes = u64::from(ring_size(settings.ring_bytes) / 16).min(1 << 18);
+    EbpfLoader::new()
+        .btf(btf.as_ref())
+        .map_max_entries(maps::EVENTS, ring_size(settings.ring_bytes))
+        .map_max_entries(maps::KNOWN_STACKS, settings.max_stacks.max(1))
+        .override_global("MIN_SIZE", &settings.min_size, true)
+        .override_global("WAKE_BYTES", &wake_bytes, true)
+        .override_global("INITIAL_PID_NAMESPACE", &initial, true)
+        .override_global("PID_NAMESPACE_DEV", &dev, true)
+        .override_global("PID_NAMESPACE_INO", &ino, true)
+        .override_global(aya_log::LEVEL, &settings.log_level, true)
+        .load(bytes)
+        .map_err(|error| load_failure(&error))
+}
+
+/// The ring's size as the kernel wants it: a power of two, at least a page.
+fn ring_size(asked: u32) -> u32 {
+    const PAGE: u32 = 4096;
+    asked.clamp(PAGE, 1 << 30).next_power_of_two()
+}
+
+fn load_probe(ebpf: &mut Ebpf, program: Program) -> Result<(), ProgramError> {
+    let program: &mut UProbe =
+        ebpf.program_mut(program.name()).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    program.load()
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), ProgramError> {
+    let program: &mut RawTracePoint =
+        ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    program.load()?;
+    // The link stays with the program, and is gone with it.
+    program.attach(tracepoint)?;
+    Ok(())
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, Failure> {
+    ebpf.take_map(name)
+        .ok_or_else(|| Failure::new(ExitCode::Internal, format!("the BPF object has no map {name}")))
+}
+
+/// A map whose values have another size than ours would be read as garbage.
+fn check_value_size<T>(ebpf: &Ebpf, name: &str) -> Result<(), Failure> {
+    let size = match ebpf.map(name) {
+        Some(Map::HashMap(map)) => map.info().map_err(map_failure)?.value_size(),
+        _ => 0,
+    };
+    if size as usize == size_of::<T>() {
+        Ok(())
+    } else {
+        let ours = size_of::<T>();
+        Err(Failure::new(
+            ExitCode::Internal,
+            format!("values of the BPF map {name} have {size} bytes, not {ours}; run `cargo xtask bpf build`"),
+        ))
+    }
+}
+
+fn load_failure(error: &EbpfError) -> Failure {
+    let text = format!("{:#}", anyhow::Error::msg(chain(error)));
+    if text.contains("Operation not permitted") || text.contains("Permission denied") {
+        return Failure::new(
+            ExitCode::NoPermission,
+            format!("the kernel refused to load the BPF programs ({text}); run leaktrace as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"),
+        );
+    }
+    Failure::new(
+        ExitCode::Unsupported,
+        format!("this kernel cannot load the BPF programs ({text}); leaktrace needs Linux 5.15 or newer, see `leaktrace doctor`"),
+    )
+}
+
+fn program_failure(name: &str, error: &ProgramError) -> Failure {
+    let text = chain(error);
+    tracing::debug!("loading {name} failed: {text}");
+    if text.contains("Operation not permitted") || text.contains("Permission denied") && !text.contains("R0") {
+        return Failure::new(
+            ExitCode::NoPermission,
+            format!("the kernel refused the BPF program {name}; run leaktrace as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"),
+        );
+    }
+    // The verifier's verdict stands at the end of its log.
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let short = lines[lines.len().saturating_sub(4)..].join(" | ");
+    Failure::new(
+        ExitCode::Unsupported,
+        format!("this kernel does not accept the BPF program {name} ({short}); `leaktrace doctor` lists what is needed, -v shows more"),
+    )
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn map_failure(error: aya::maps::MapError) -> Failure {
+    Failure::new(ExitCode::Internal, format!("a BPF map cannot be used: {}", chain(&error)))
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
