@@ -88,6 +88,23 @@ pub fn forwards_to(code: &Code<'_>) -> Option<u64> {
     None
 }
 
+/// The address of the pointer that a PLT stub (`jmp *slot(%rip)`) jumps through, if the code is one: the relocation
+/// of that slot tells which function is meant.
+pub fn stub_slot(code: &Code<'_>) -> Option<u64> {
+    let function = Function::decode(code);
+    let mut offset = 0;
+    loop {
+        let instruction = function.at(offset)?;
+        if instruction.code() == Opcode::Jmp_rm64 && instruction.is_ip_rel_memory_operand() {
+            return Some(instruction.ip_rel_memory_address());
+        }
+        if !does_nothing(instruction) {
+            return None;
+        }
+        offset = offset.saturating_add(instruction.len() as u64);
+    }
+}
+
 fn does_nothing(instruction: &Instruction) -> bool {
     matches!(
         instruction.code(),

@@ -21,7 +21,7 @@ mod returns;
 
 pub use compare::{LiveText, compare_live};
 pub use cost::CostClass;
-pub use entry::{Need, Placement, PlacementError, forwards_to, place_entry};
+pub use entry::{Need, Placement, PlacementError, forwards_to, place_entry, stub_slot};
 pub use function::{Code, MAX_INSTRUCTIONS};
 pub use returns::{MAX_FUNCTIONS, ReturnSite, Returns, ReturnsError, return_sites};
 

@@ -74,7 +74,8 @@ pub enum ReturnsError {
 
 /// Every return of the function, or the reason why there may be others.
 ///
-/// `lookup` gives the code around an address in the same object, if it is known. A jump to a function that
+/// `lookup` gives the code around an address in the same object, if it is known; for a PLT stub that is bound to a
+/// function of the object (see [`stub_slot`](super::stub_slot)), the code of that function. A jump to a function that
 /// `is_probed` in its own right is not followed: its own probes see the return.
 ///
 /// It does not matter whether a jump out is a tail call or leads to the function's own cold part: either way the
@@ -97,17 +98,20 @@ pub fn return_sites<'a>(
         if is_probed(target) || !seen.insert(target) {
             continue;
         }
+        if functions.len() >= MAX_FUNCTIONS || seen.len() > MAX_INSTRUCTIONS {
+            return Err(ReturnsError::TooLarge);
+        }
         let unknown = ReturnsError::UnknownTarget { address: from, target };
         let known = functions.iter_mut().find(|function| function.code.offset_of(target).is_some());
         if let Some(function) = known {
             pending.extend(function.go_on(target, &mut budget)?);
             continue;
         }
-        if functions.len() >= MAX_FUNCTIONS {
-            return Err(ReturnsError::TooLarge);
-        }
         let code = lookup(target).ok_or(unknown)?;
-        let offset = code.offset_of(target).ok_or(unknown)?;
+        let Some(offset) = code.offset_of(target) else {
+            pending.push(Leave { from, target: code.address });
+            continue;
+        };
         let function = Function::decode_within(&code, offset, &mut budget)?;
         pending.extend_from_slice(function.leaves());
         functions.push(function);
