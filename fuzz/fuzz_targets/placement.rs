@@ -7,8 +7,9 @@ use leaktrace::probe::placement::{
 use leaktrace_common::Argument;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (u64, u8, &[u8])| {
+fuzz_target!(|input: (u64, u8, Vec<u8>)| {
     let (address, choices, bytes) = input;
+    let bytes = bytes.as_slice();
     let code = Code { address, bytes, size_known: choices & 1 != 0 };
     let need = Need {
         arguments: if choices & 2 != 0 { &[Argument::First, Argument::Second] } else { &[Argument::First] },
@@ -22,9 +23,10 @@ fuzz_target!(|input: (u64, u8, &[u8])| {
     stub_slot(&code);
     // Half of the bytes stand for another function, wherever a jump leads.
     let (_, other) = bytes.split_at(bytes.len() / 2);
-    let lookup =
-        |target: u64| (target % 3 != 0).then_some(Code { address: target, bytes: other, size_known: true });
-    if let Ok(found) = return_sites(&code, &lookup, &|target| target % 5 == 0) {
+    let lookup = |target: u64| {
+        (!target.is_multiple_of(3)).then_some(Code { address: target, bytes: other, size_known: true })
+    };
+    if let Ok(found) = return_sites(&code, &lookup, &|target| target.is_multiple_of(5)) {
         assert!(found.sites.is_sorted_by(|left, right| left.address < right.address));
     }
     let mut live = bytes.to_vec();

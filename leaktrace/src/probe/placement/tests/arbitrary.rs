@@ -64,8 +64,8 @@ proptest! {
     #[test]
     fn returns_are_returns(bytes in code_bytes(), address in any::<u64>(), size_known in any::<bool>()) {
         let code = Code { address, bytes: &bytes, size_known };
-        let lookup = |target: u64| (target % 3 == 0).then_some(Code { address: target, ..code });
-        if let Ok(found) = return_sites(&code, &lookup, &|target| target % 5 == 0) {
+        let lookup = |target: u64| target.is_multiple_of(3).then_some(Code { address: target, ..code });
+        if let Ok(found) = return_sites(&code, &lookup, &|target| target.is_multiple_of(5)) {
             for site in &found.sites {
                 let starts = std::iter::once(address).chain(found.followed.iter().copied());
                 let mut rests = starts.filter_map(|start| bytes.get(site.address.wrapping_sub(start) as usize..));
