@@ -2,4 +2,5 @@
 
 pub mod links;
 pub mod object;
+pub mod placement;
 pub mod programs;
