@@ -13,6 +13,8 @@ use super::{Frame, bounded};
 const CACHE_LIMIT: usize = 200_000;
 /// Snapshots kept: stacks of the image before an exec are often asked about after it.
 const SNAPSHOTS: usize = 2;
+/// Unmapped code that stays known, in mappings.
+const CARRIED_LIMIT: usize = 1024;
 /// How often an address that is nowhere in the maps, or code without a name, makes us look at the target again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -80,7 +82,7 @@ impl AddressSpace {
 
     fn snapshot(&mut self, generation: u32, modules: &mut Modules) {
         self.read = Some(Instant::now());
-        let Ok(mappings) = maps::read(self.pid) else {
+        let Ok(mut mappings) = maps::read(self.pid) else {
             // Gone: do not read for each request.
             if let Some(newest) = self.snapshots.back_mut() {
                 newest.generation = generation;
@@ -91,8 +93,10 @@ impl AddressSpace {
         for mapping in mappings.iter().filter(|mapping| mapping.executable && mapping.is_file()) {
             opened.entry(Rc::clone(&mapping.name)).or_insert_with(|| modules.open(self.pid, mapping));
         }
-        if self.snapshots.back().is_some_and(|newest| newest.generation == generation) {
-            self.snapshots.pop_back();
+        if self.snapshots.back().is_some_and(|newest| newest.generation == generation)
+            && let Some(replaced) = self.snapshots.pop_back()
+        {
+            replaced.carry_over(&mut mappings, &mut opened);
         }
         self.snapshots.push_back(Snapshot { generation, mappings, modules: opened });
         if self.snapshots.len() > SNAPSHOTS {
@@ -149,6 +153,28 @@ impl AddressSpace {
 }
 
 impl Snapshot {
+    /// Keeps code that has been unmapped since, where nothing else is mapped now: stacks of plugins outlive them.
+    fn carry_over(self, mappings: &mut Vec<Mapping>, opened: &mut HashMap<Rc<[u8]>, Option<Rc<Module>>>) {
+        let is_free = |old: &Mapping| {
+            let next = mappings.partition_point(|mapping| mapping.end <= old.start);
+            mappings.get(next).is_none_or(|next| next.start >= old.end)
+        };
+        let code = |old: &Mapping| old.executable && matches!(self.modules.get(&old.name), Some(Some(_)));
+        let kept: Vec<Mapping> = self
+            .mappings
+            .iter()
+            .filter(|old| code(old) && is_free(old))
+            .take(CARRIED_LIMIT)
+            .cloned()
+            .collect();
+        for mapping in kept {
+            let module = self.modules.get(&mapping.name).cloned().flatten();
+            opened.entry(Rc::clone(&mapping.name)).or_insert(module);
+            mappings.push(mapping);
+        }
+        mappings.sort_by_key(|mapping| mapping.start);
+    }
+
     fn place(&self, address: u64) -> Place {
         let index = self.mappings.partition_point(|mapping| mapping.end <= address);
         let Some(mapping) = self.mappings.get(index).filter(|mapping| mapping.start <= address) else {

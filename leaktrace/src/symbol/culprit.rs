@@ -108,18 +108,85 @@ fn is_allocator_module(path: &str) -> bool {
     // "libc-2.31", "ld-linux-x86-64", "ld-musl-x86_64".
     ALLOCATOR_MODULES.iter().any(|name| {
         stem.strip_prefix(name).is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with("-x86") || rest.starts_with("-2.") || rest.starts_with("-aarch64")
+            rest.is_empty()
+                || rest.starts_with("-x86")
+                || rest.starts_with("-2.")
+                || rest.starts_with("-aarch64")
         })
     }) && file.len() > stem.len()
 }
 
 fn is_allocator_function(name: &str) -> bool {
     let plain = name.split(['(', '@']).next().unwrap_or(name);
-    ALLOCATOR_FUNCTIONS.contains(&plain) || returns_from(name, ALLOCATOR_PREFIXES)
+    ALLOCATOR_FUNCTIONS.contains(&plain) || begins_with_wrapper(name)
 }
 
 /// Demangled template functions begin with their return type: "int* std::allocator<int>::allocate(…)".
-fn returns_from(name: &str, prefixes: &[&str]) -> bool {
-    let starts = |text: &str| prefixes.iter().any(|prefix| text.starts_with(prefix));
-    starts(name)
+fn begins_with_wrapper(name: &str) -> bool {
+    let wrapper = |text: &str| ALLOCATOR_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
+    wrapper(name) || name.split_once("* ").is_some_and(|(kind, rest)| !kind.contains('(') && wrapper(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn frame(function: Option<&str>, module: Option<&str>) -> Frame {
+        Frame {
+            function: function.map(str::to_owned),
+            module: module.map(str::to_owned),
+            file: None,
+            line: None,
+            address: "0x1".to_owned(),
+            offset: None,
+            inlined: false,
+        }
+    }
+
+    #[rstest]
+    #[case("operator new(unsigned long)", true)]
+    #[case("__gnu_cxx::new_allocator<int>::allocate(unsigned long, void const*)", true)]
+    #[case(
+        "std::__new_allocator<std::pair<int const, void (*)()> >::allocate(unsigned long, void const*)",
+        true
+    )]
+    #[case("std::_Vector_base<int, std::allocator<int> >::_M_allocate(unsigned long)", true)]
+    #[case("alloc::alloc::exchange_malloc", true)]
+    #[case("hashbrown::raw::RawTableInner::new_uninitialized", true)]
+    #[case("__rustc::__rust_alloc", true)]
+    #[case("malloc@plt", true)]
+    #[case("malloc_everything", false)]
+    #[case("Cache::put(std::allocator<int>&)", false)]
+    #[case("node::Malloc(unsigned long)", false)]
+    fn function_names(#[case] name: &str, #[case] expected: bool) {
+        assert_eq!(is_allocator_frame(&frame(Some(name), Some("/usr/bin/app"))), expected, "{name}");
+    }
+
+    #[rstest]
+    #[case("/lib/x86_64-linux-gnu/libc.so.6", true)]
+    #[case("/lib64/libc-2.17.so", true)]
+    #[case("/lib/ld-musl-x86_64.so.1", true)]
+    #[case("/usr/lib/libjemalloc.so.2", true)]
+    #[case("/usr/lib/libtcmalloc_minimal.so.4.5.9", true)]
+    #[case("/usr/lib/libstdc++.so.6.0.30", true)]
+    #[case("/usr/lib/libcrypto.so.3", false)]
+    #[case("/usr/lib/libc-client.so.2007", false)]
+    #[case("/srv/libc", false)]
+    fn modules(#[case] path: &str, #[case] expected: bool) {
+        assert_eq!(is_allocator_frame(&frame(Some("f"), Some(path))), expected, "{path}");
+    }
+
+    #[test]
+    fn the_culprit_is_the_first_frame_of_the_program() {
+        let libc = frame(Some("malloc"), Some("/lib/libc.so.6"));
+        let new = frame(Some("operator new(unsigned long)"), Some("/usr/lib/libstdc++.so.6"));
+        let own = frame(Some("Cache::put(int)"), Some("/usr/bin/app"));
+        let stripped = frame(None, Some("/usr/lib/libplugin.so"));
+        assert_eq!(culprit(&[libc.clone(), new.clone(), own.clone()]), Some(2));
+        assert_eq!(culprit(&[libc.clone(), stripped.clone(), own]), Some(2));
+        assert_eq!(culprit(&[libc.clone(), stripped]), Some(1));
+        assert_eq!(culprit(&[libc, new]), None);
+        assert_eq!(culprit(&[]), None);
+    }
 }

@@ -92,8 +92,12 @@ mod tests {
 
     #[test]
     fn a_line_with_spaces_in_its_path() {
-        let mapping = parse_line(b"7f00-8f00 r-xp 00001000 fe:01 42                         /a b/c (deleted)").unwrap();
-        assert_eq!((mapping.start, mapping.end, mapping.file_offset, mapping.inode), (0x7f00, 0x8f00, 0x1000, 42));
+        let mapping =
+            parse_line(b"7f00-8f00 r-xp 00001000 fe:01 42                         /a b/c (deleted)").unwrap();
+        assert_eq!(
+            (mapping.start, mapping.end, mapping.file_offset, mapping.inode),
+            (0x7f00, 0x8f00, 0x1000, 42)
+        );
         assert!(mapping.executable && mapping.is_file());
         assert_eq!(&*mapping.name, b"/a b/c (deleted)");
     }

@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -28,6 +30,10 @@ pub(super) struct Module {
 }
 
 impl Module {
+    pub(super) fn hold(file: File) -> Self {
+        Self { file, lines: Cell::new(true), readable: Cell::new(true) }
+    }
+
     /// A path that opens this very file for as long as the module lives.
     pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
@@ -53,7 +59,7 @@ impl Modules {
         if self.held.len() >= HELD_LIMIT {
             return None;
         }
-        let module = Rc::new(Module { file, lines: Cell::new(true), readable: Cell::new(true) });
+        let module = Rc::new(Module::hold(file));
         self.held.insert(key, Rc::downgrade(&module));
         Some(module)
     }
@@ -71,19 +77,22 @@ fn open_mapped(pid: u32, mapping: &Mapping) -> io::Result<File> {
     regular(file)
 }
 
-/// Opens the path inside the target's root, and refuses another file than the mapped one: a replaced file would give
-/// wrong names, which is worse than none.
-fn open_by_name(pid: u32, mapping: &Mapping) -> io::Result<File> {
-    use std::os::unix::ffi::OsStrExt;
-    let file = open_in_root(pid, Path::new(std::ffi::OsStr::from_bytes(&mapping.name)))?;
-    if file.metadata()?.ino() == mapping.inode { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+/// Opens the path inside the target's root (containers) or ours (the kernel prints paths of a plain chroot that way),
+/// and refuses another file than the mapped one: a replaced file would give wrong names, which is worse than none.
+pub(super) fn open_by_name(pid: u32, mapping: &Mapping) -> io::Result<File> {
+    let path = Path::new(OsStr::from_bytes(&mapping.name));
+    let mapped = |file: File| {
+        if file.metadata()?.ino() == mapping.inode { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    open_in_root(pid, path)
+        .and_then(mapped)
+        .or_else(|_| open_in_root(std::process::id(), path).and_then(mapped))
 }
 
 /// Opens a regular file below the target's root. Links are resolved by the kernel inside that root: the target cannot
 /// lead us to a file of ours.
 pub(super) fn open_in_root(pid: u32, path: &Path) -> io::Result<File> {
-    let root =
-        rustix::fs::open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let root = rustix::fs::open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     // A path-only descriptor first: opening a FIFO or device of the target would have effects.
     let found = rustix::fs::openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 use super::module::Module;
 use super::{Options, bounded};
@@ -57,24 +57,25 @@ impl Names {
                 }
             }
         }
-        let missing: Vec<(usize, u64)> =
-            offsets.iter().copied().enumerate().filter(|(at, _)| found.get(*at).is_some_and(Option::is_none)).collect();
+        let missing: Vec<(usize, u64)> = offsets
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(at, _)| found.get(*at).is_some_and(Option::is_none))
+            .collect();
         if missing.is_empty() || !module.readable.get() {
             return (found, panics);
         }
         let again: Vec<u64> = missing.iter().map(|(_, offset)| *offset).collect();
-        match self.ask(module, &again, false) {
-            Ok(answers) => {
-                for ((at, _), answer) in missing.iter().zip(answers.unwrap_or_default()) {
-                    if let Some(slot) = found.get_mut(*at) {
-                        *slot = answer.named();
-                    }
+        if let Ok(answers) = self.ask(module, &again, false) {
+            for ((at, _), answer) in missing.iter().zip(answers.unwrap_or_default()) {
+                if let Some(slot) = found.get_mut(*at) {
+                    *slot = answer.named();
                 }
             }
-            Err(Panicked) => {
-                module.readable.set(false);
-                panics += 1;
-            }
+        } else {
+            module.readable.set(false);
+            panics += 1;
         }
         (found, panics)
     }
@@ -131,7 +132,7 @@ impl From<Symbolized<'_>> for Answer {
         match symbolized {
             // Nameless entries of debug information would print as nothing.
             Symbolized::Sym(sym) if !sym.name.is_empty() => Self(Some(named(sym))),
-            Symbolized::Sym(_) | Symbolized::Unknown(Reason::IgnoredError | _) => Self(None),
+            Symbolized::Sym(_) | Symbolized::Unknown(_) => Self(None),
         }
     }
 }

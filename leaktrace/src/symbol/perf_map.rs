@@ -106,7 +106,9 @@ mod tests {
     fn appended_lines_are_found_and_broken_ones_passed_over() {
         let mut writer = tempfile::NamedTempFile::new().unwrap();
         let mut map = PerfMap::from_file(writer.reopen().unwrap());
-        writer.write_all(b"1000 20 LazyCompile:*leak a.js:3\nnonsense\n\xff 1 x\n2000 10 b\xffd\n30").unwrap();
+        writer
+            .write_all(b"1000 20 LazyCompile:*leak a.js:3\nnonsense\n\xff 1 x\n2000 10 b\xffd\n30")
+            .unwrap();
         map.refresh().unwrap();
         assert_eq!(map.find(0x101f), Some(("LazyCompile:*leak a.js:3", 0x1f)));
         assert_eq!(map.find(0x1020), None);

@@ -44,7 +44,8 @@ impl Resolver {
         let caching = space.is_newest(first.generation);
 
         let asked = batch.iter().flat_map(|request| request.addresses.iter().take(DEPTH_LIMIT).copied());
-        let asked: HashSet<u64> = asked.filter(|&address| !caching || space.known(address).is_none()).collect();
+        let asked: HashSet<u64> =
+            asked.filter(|&address| !caching || space.known(address).is_none()).collect();
         let mut fresh = HashMap::with_capacity(asked.len());
         for (address, frames, settled) in self.name(first, asked) {
             let Some(space) = self.spaces.get_mut(&first.process) else { continue };
@@ -63,7 +64,8 @@ impl Resolver {
                 |frames| frames.to_vec(),
             )
         };
-        let stack = |request: &Request| request.addresses.iter().take(DEPTH_LIMIT).flat_map(frames_of).collect();
+        let stack =
+            |request: &Request| request.addresses.iter().take(DEPTH_LIMIT).flat_map(frames_of).collect();
         batch
             .iter()
             .map(|request| Resolved { process: request.process, site: request.site, frames: stack(request) })
