@@ -1,0 +1,158 @@
+//! blazesym, kept at arm's length: files of the target may trip it, and that must cost names, not the run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
+
+use super::module::Module;
+use super::{Options, bounded};
+
+/// Inlined functions reported for one address.
+const INLINED_LIMIT: usize = 64;
+
+/// A source file and line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Location {
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u32>,
+}
+
+/// What a file tells about one of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) function: String,
+    pub(super) offset: u64,
+    pub(super) location: Location,
+    /// Functions inlined here, innermost first.
+    pub(super) inlined: Vec<(String, Location)>,
+}
+
+/// The parsed symbols and debug information of all modules in use.
+pub(super) struct Names {
+    blazesym: Symbolizer,
+    lines: bool,
+    debug_directories: Vec<PathBuf>,
+}
+
+impl Names {
+    pub(super) fn new(options: Options) -> Self {
+        let Options { lines, debug_directories } = options;
+        Self { blazesym: symbolizer(lines, &debug_directories), lines, debug_directories }
+    }
+
+    /// Names for file offsets of a module, in their order, and how many times blazesym panicked.
+    pub(super) fn find(&mut self, module: &Module, offsets: &[u64]) -> (Vec<Option<Named>>, u64) {
+        let mut panics = 0;
+        let mut found = vec![None; offsets.len()];
+        if self.lines && module.lines.get() {
+            match self.ask(module, offsets, true) {
+                Ok(Some(answers)) => found = answers.into_iter().map(Answer::named).collect(),
+                // Damaged debug information or a debug file of another build: the symbol table may still do.
+                Ok(None) => module.lines.set(false),
+                Err(Panicked) => {
+                    module.lines.set(false);
+                    panics += 1;
+                }
+            }
+        }
+        let missing: Vec<(usize, u64)> = offsets
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(at, _)| found.get(*at).is_some_and(Option::is_none))
+            .collect();
+        if missing.is_empty() || !module.readable.get() {
+            return (found, panics);
+        }
+        let again: Vec<u64> = missing.iter().map(|(_, offset)| *offset).collect();
+        if let Ok(answers) = self.ask(module, &again, false) {
+            for ((at, _), answer) in missing.iter().zip(answers.unwrap_or_default()) {
+                if let Some(slot) = found.get_mut(*at) {
+                    *slot = answer.named();
+                }
+            }
+        } else {
+            module.readable.set(false);
+            panics += 1;
+        }
+        (found, panics)
+    }
+
+    /// One call of blazesym; none when it cannot read the file at all.
+    fn ask(
+        &mut self,
+        module: &Module,
+        offsets: &[u64],
+        debug_information: bool,
+    ) -> Result<Option<Vec<Answer>>, Panicked> {
+        let mut elf = Elf::new(module.path());
+        elf.debug_syms = debug_information;
+        let source = Source::Elf(elf);
+        let asked = catch_unwind(AssertUnwindSafe(|| {
+            let answers = self.blazesym.symbolize(&source, Input::FileOffset(offsets)).ok()?;
+            Some(answers.into_iter().map(Answer::from).collect())
+        }));
+        asked.map_err(|_| {
+            // Its caches may be half filled.
+            self.blazesym = symbolizer(self.lines, &self.debug_directories);
+            Panicked
+        })
+    }
+
+    /// Drops everything parsed, to give the memory of modules no longer in use back.
+    pub(super) fn clear(&mut self) {
+        self.blazesym = symbolizer(self.lines, &self.debug_directories);
+    }
+}
+
+fn symbolizer(lines: bool, debug_directories: &[PathBuf]) -> Symbolizer {
+    Symbolizer::builder()
+        .enable_code_info(lines)
+        .enable_inlined_fns(lines)
+        .enable_demangling(true)
+        .set_debug_dirs(Some(debug_directories))
+        .build()
+}
+
+struct Panicked;
+
+/// An answer free of borrows from blazesym's caches.
+struct Answer(Option<Named>);
+
+impl Answer {
+    fn named(self) -> Option<Named> {
+        self.0
+    }
+}
+
+impl From<Symbolized<'_>> for Answer {
+    fn from(symbolized: Symbolized<'_>) -> Self {
+        match symbolized {
+            // Nameless entries of debug information would print as nothing.
+            Symbolized::Sym(sym) if !sym.name.is_empty() => Self(Some(named(sym))),
+            Symbolized::Sym(_) | Symbolized::Unknown(_) => Self(None),
+        }
+    }
+}
+
+/// blazesym lists inlined functions outermost first, and has already moved each location into the function it lies in.
+fn named(sym: Sym<'_>) -> Named {
+    let inlined = sym.inlined.iter().rev().filter(|inlined| !inlined.name.is_empty()).take(INLINED_LIMIT);
+    Named {
+        inlined: inlined
+            .map(|inlined| (bounded(inlined.name.to_string()), location(inlined.code_info.as_ref())))
+            .collect(),
+        location: location(sym.code_info.as_deref()),
+        offset: sym.offset as u64,
+        function: bounded(sym.name.into_owned()),
+    }
+}
+
+fn location(code: Option<&CodeInfo<'_>>) -> Location {
+    code.map_or_else(Location::default, |code| Location {
+        file: Some(bounded(code.to_path().to_string_lossy().into_owned())),
+        line: code.line.filter(|&line| line > 0),
+    })
+}
