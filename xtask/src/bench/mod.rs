@@ -1,0 +1,61 @@
+//! `cargo xtask bench`: what tracing costs, interleaved in one run with no tracer and with the shape of bcc's memleak.
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::command::find_program;
+use crate::privilege::Root;
+use crate::workspace::{self, Profile};
+
+mod bcc;
+mod churn;
+mod servers;
+mod stats;
+mod table;
+mod tracer;
+
+pub(crate) use tracer::{Programs, Server, Tracer, Variant};
+
+/// Options of the bench.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// One short round instead of several longer ones: shows that everything runs, not what it costs.
+    #[arg(long)]
+    quick: bool,
+    /// Runs only the benches whose name contains this: churn, redis, node.
+    #[arg(long, default_value = "")]
+    filter: String,
+}
+
+/// Runs the benches and prints their tables.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let root = Root::find();
+    if !root.unattended() {
+        bail!("the bench needs root: run it as root, or run `sudo -v` first");
+    }
+    if find_program("bpftrace").is_none() {
+        bail!("bpftrace is missing: cargo xtask test --install");
+    }
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let programs = Programs {
+        root,
+        leaktrace: workspace::build_leaktrace(Profile::Release)?,
+        churn: workspace::compile_victim("churn", scratch.path())?,
+    };
+    let (rounds, seconds, requests) = if options.quick { (1, 1, 20_000) } else { (5, 3, 200_000) };
+    let chosen = |name: &str| name.contains(&options.filter);
+    if chosen("churn") {
+        churn::run(&programs, &[1, 2, 8], rounds, seconds)?;
+    }
+    let mut table = servers::table(rounds);
+    if chosen("redis") {
+        servers::redis(&programs, &mut table, rounds, requests)?;
+    }
+    if chosen("node") {
+        servers::node(&programs, &mut table, rounds, seconds)?;
+    }
+    if chosen("redis") || chosen("node") {
+        print!("{table}");
+    }
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! Attaches one of the tracers that are compared, and reads what it says at its end.
+
+use std::io::{BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::bcc;
+use crate::command::Cmd;
+use crate::privilege::Root;
+
+/// How long a tracer may take to attach or to end. bpftrace takes seconds to detach.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// No tracer.
+    Untraced,
+    /// leaktrace with its defaults.
+    Leaktrace,
+    /// The shape of bcc's memleak.
+    Bcc,
+}
+
+impl Variant {
+    /// In the order in which a round runs them.
+    pub(crate) const ALL: [Self; 3] = [Self::Untraced, Self::Leaktrace, Self::Bcc];
+}
+
+/// What a tracer says of its own run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Account {
+    /// Events received.
+    pub(crate) events: u64,
+    /// Events lost, as far as the tracer knows.
+    pub(crate) lost: u64,
+    /// CPU seconds that it used itself; 0 where it does not say.
+    pub(crate) cpu_s: f64,
+    /// Its largest resident set; 0 where it does not say.
+    pub(crate) peak_rss_bytes: u64,
+}
+
+/// A tracer at work.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    variant: Variant,
+    root: Root,
+    child: Child,
+    printed: JoinHandle<String>,
+    messages: JoinHandle<String>,
+}
+
+impl Tracer {
+    /// Attaches a tracer to a process and waits until its probes are in place. `None` for [`Variant::Untraced`].
+    pub(crate) fn attach(variant: Variant, root: Root, leaktrace: &Path, pid: u32) -> Result<Option<Self>> {
+        let command = match variant {
+            Variant::Untraced => return Ok(None),
+            Variant::Leaktrace => {
+                root.command(leaktrace).args(["--pid", &pid.to_string(), "--format", "ndjson"])
+            }
+            Variant::Bcc => root
+                .command("env")
+                .arg(format!("BPFTRACE_MAX_MAP_KEYS={}", bcc::MAP_KEYS))
+                .args(["bpftrace", "-B", "line", "-p", &pid.to_string(), "-e"])
+                .arg(bcc::script(pid, &bcc::allocator_of(pid)?)),
+        };
+        let mut command = command.into_std();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {variant:?}"))?;
+        let (sender, lines) = mpsc::channel();
+        let stdout = child.stdout.take().context("no output of the tracer")?;
+        let printed = thread::spawn(move || {
+            let mut printed = String::new();
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                printed.push_str(&line);
+                printed.push('\n');
+                // Nobody listens any more once the tracer is attached.
+                let _ = sender.send(line);
+            }
+            printed
+        });
+        let mut stderr = child.stderr.take().context("no messages of the tracer")?;
+        let messages = thread::spawn(move || {
+            let mut text = String::new();
+            // Messages only explain failures; half of them is better than none.
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let mut tracer = Self { variant, root, child, printed, messages };
+        if !tracer.wait_until_attached(&lines) {
+            tracer.interrupt();
+            let _ = tracer.wait();
+            bail!("{variant:?} did not attach: {}", tracer.messages.join().unwrap_or_default().trim());
+        }
+        Ok(Some(tracer))
+    }
+
+    fn wait_until_attached(&self, lines: &Receiver<String>) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let attached = match self.variant {
+                Variant::Untraced => true,
+                Variant::Leaktrace => line.contains("\"type\":\"tick\""),
+                Variant::Bcc => line == "attached",
+            };
+            if attached {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits for the end of a tracer whose target has ended.
+    pub(crate) fn finish(mut self) -> Result<Account> {
+        let ended = self.wait()?;
+        let printed = self.printed.join().unwrap_or_default();
+        let messages = self.messages.join().unwrap_or_default();
+        if !ended {
+            bail!("{:?} ended badly: {}", self.variant, messages.trim());
+        }
+        match self.variant {
+            Variant::Untraced => Ok(Account::default()),
+            Variant::Leaktrace => leaktrace_account(&printed),
+            Variant::Bcc => {
+                let seen = bcc::parse(&(printed + &messages));
+                Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
+            }
+        }
+    }
+
+    /// Ends a tracer whose target goes on.
+    pub(crate) fn detach(self) -> Result<Account> {
+        self.interrupt();
+        self.finish()
+    }
+
+    fn interrupt(&self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.root.command("kill").args(["-INT", &self.child.id().to_string()]).run();
+    }
+
+    /// Waits until the tracer ends, and ends it by force if it does not. Returns whether it ended well.
+    fn wait(&mut self) -> Result<bool> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().context("cannot wait for the tracer")? {
+                return Ok(status.success());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.child.kill().context("cannot end the tracer")?;
+        self.child.wait().context("cannot wait for the tracer")?;
+        bail!("{:?} did not end within {} s", self.variant, PATIENCE.as_secs())
+    }
+}
+
+/// Reads leaktrace's summary, the last line of its stream.
+fn leaktrace_account(printed: &str) -> Result<Account> {
+    let last = printed.lines().last().context("leaktrace printed nothing")?;
+    let summary: Value = serde_json::from_str(last).context("leaktrace's last line is no JSON")?;
+    if summary["type"] != "summary" {
+        bail!("leaktrace ended without a summary: {last}");
+    }
+    Ok(Account {
+        events: summary["events"].as_u64().context("no `events` in the summary")?,
+        lost: summary["losses"]["total"].as_u64().context("no `losses.total` in the summary")?,
+        cpu_s: summary["own_cpu_s"].as_f64().unwrap_or(0.0),
+        peak_rss_bytes: summary["own_peak_rss_bytes"].as_u64().unwrap_or(0),
+    })
+}
+
+/// A server of a bench, ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Starts a server whose first line of output, where it is asked for, is returned.
+    pub(crate) fn start(command: Cmd, wants_line: bool) -> Result<(Self, String)> {
+        let text = command.describe();
+        let mut command = command.into_std();
+        command.stdin(Stdio::null()).stdout(if wants_line { Stdio::piped() } else { Stdio::null() });
+        let child = command.spawn().with_context(|| format!("cannot start `{text}`"))?;
+        let mut server = Self { child };
+        let mut line = String::new();
+        if let Some(stdout) = server.child.stdout.as_mut() {
+            BufReader::new(stdout)
+                .read_line(&mut line)
+                .with_context(|| format!("cannot read from `{text}`"))?;
+        }
+        Ok((server, line))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where the bench's programs are.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// How root is reached.
+    pub(crate) root: Root,
+    /// The release build of leaktrace.
+    pub(crate) leaktrace: PathBuf,
+    /// The churn program.
+    pub(crate) churn: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_the_account() {
+        let printed = concat!(
+            "{\"type\":\"tick\"}\n",
+            "{\"type\":\"summary\",\"events\":9,\"losses\":{\"total\":2},\"own_cpu_s\":0.5,\"own_peak_rss_bytes\":7}\n"
+        );
+        let account = leaktrace_account(printed).unwrap();
+        assert_eq!(account, Account { events: 9, lost: 2, cpu_s: 0.5, peak_rss_bytes: 7 });
+        assert!(leaktrace_account("{\"type\":\"tick\"}\n").is_err());
+    }
+}

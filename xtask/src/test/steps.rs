@@ -1,0 +1,108 @@
+//! The steps of `cargo xtask test`.
+
+use anyhow::{Result, bail, ensure};
+
+use super::Outcome;
+use super::libtest::{Counts, parse_result};
+use crate::bpf;
+use crate::command::Cmd;
+use crate::privilege::Root;
+use crate::workspace::{self, TEST_SELECTION, Tests};
+
+/// What later steps take from earlier ones.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    tests: Option<Tests>,
+}
+
+/// rustfmt on every package, the BPF programs too: formatting needs no BPF toolchain.
+pub(super) fn formatting(_: &mut State) -> Result<Outcome> {
+    workspace::cargo().args(["fmt", "--all", "--check"]).run()?;
+    Ok(Outcome::passed())
+}
+
+/// clippy without a warning, on all that stable Rust compiles.
+pub(super) fn clippy(_: &mut State) -> Result<Outcome> {
+    workspace::cargo()
+        .arg("clippy")
+        .args(TEST_SELECTION)
+        .args(["--all-targets", "--", "--deny", "warnings"])
+        .run()?;
+    Ok(Outcome::passed())
+}
+
+/// Compiles every test and leaktrace.
+pub(super) fn compilation(state: &mut State) -> Result<Outcome> {
+    state.tests = Some(workspace::build_tests()?);
+    Ok(Outcome::passed())
+}
+
+/// Every test that needs no privileges. One of them compares the generated files with the committed ones.
+pub(super) fn unprivileged_tests(state: &mut State) -> Result<Outcome> {
+    let Some(tests) = &state.tests else { return Ok(not_compiled()) };
+    let mut counts = Counts::default();
+    for program in tests.programs.iter().filter(|program| !program.is_privileged()) {
+        println!("running {} of {}", program.name, program.package.display());
+        let command =
+            Cmd::new(&program.path).dir(&program.package).env("CARGO_MANIFEST_DIR", &program.package);
+        counts.add(count(command)?);
+    }
+    counts.add(count(workspace::cargo().arg("test").args(TEST_SELECTION).arg("--doc"))?);
+    Ok(Outcome::Counted(counts))
+}
+
+/// The tests that trace real processes. They are compiled as ourselves, so that no file in the target directory
+/// becomes root's, and run as root.
+pub(super) fn privileged_tests(state: &mut State) -> Result<Outcome> {
+    let Some(tests) = &state.tests else { return Ok(not_compiled()) };
+    let root = Root::find();
+    if !root.unattended() {
+        return Ok(Outcome::Skipped("neither root nor sudo without a password".to_owned()));
+    }
+    ensure!(tests.privileged().next().is_some(), "there is no test program named privileged");
+    let mut counts = Counts::default();
+    for program in tests.privileged() {
+        counts.add(count(tests.as_root(root, program))?);
+    }
+    Ok(Outcome::Counted(counts))
+}
+
+fn not_compiled() -> Outcome {
+    Outcome::Skipped("the tests do not compile".to_owned())
+}
+
+/// The committed BPF object is what its sources give.
+pub(super) fn bpf_object(_: &mut State) -> Result<Outcome> {
+    let checked = bpf::check()?;
+    println!("{checked}");
+    Ok(match checked {
+        bpf::Checked::Identical | bpf::Checked::Equivalent { .. } => Outcome::passed(),
+        bpf::Checked::NotRebuilt { reason } => Outcome::Skipped(reason),
+    })
+}
+
+/// rustdoc without a warning.
+pub(super) fn documentation(_: &mut State) -> Result<Outcome> {
+    workspace::cargo()
+        .arg("doc")
+        .args(TEST_SELECTION)
+        .arg("--no-deps")
+        .env("RUSTDOCFLAGS", "--deny warnings")
+        .run()?;
+    Ok(Outcome::passed())
+}
+
+/// Runs a test program, or several through cargo, and adds up their results.
+fn count(command: Cmd) -> Result<Counts> {
+    let text = command.describe();
+    let mut counts = Counts::default();
+    let ended_well = command.watch(|line| {
+        if let Some(result) = parse_result(line) {
+            counts.add(result);
+        }
+    })?;
+    if !ended_well && counts.failed == 0 {
+        bail!("`{text}` failed without saying which test did");
+    }
+    Ok(counts)
+}
