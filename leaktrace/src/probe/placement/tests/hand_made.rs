@@ -29,6 +29,8 @@ fn the_first_push_is_taken() {
 fn nothing_behind_a_push_is_taken() {
     // push with an operand-size prefix (single-stepped), then cheap ones
     assert_placed(&[0x66, 0x50, 0x55, 0x90, 0xc3], &SIZE, 0, SingleStep, false);
+    // A push with REX.W is single-stepped, and nothing cheaper behind it is taken.
+    assert_placed(&[0x48, 0x50, 0x55, 0xc3], &SIZE, 0, SingleStep, false);
     // sub $8,%rsp; nop; ret
     assert_placed(&[0x48, 0x83, 0xec, 0x08, 0x90, 0xc3], &SIZE, 0, SingleStep, false);
     // lea -8(%rsp),%rsp; push
