@@ -60,6 +60,11 @@ impl Event<'_> {
 pub struct Frames<'a>(&'a [[u8; 8]]);
 
 impl<'a> Frames<'a> {
+    /// Addresses in the machine's byte order.
+    pub const fn new(addresses: &'a [[u8; 8]]) -> Self {
+        Self(addresses)
+    }
+
     /// How many addresses there are.
     pub const fn len(&self) -> usize {
         self.0.len()
