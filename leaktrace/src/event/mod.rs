@@ -1,1 +1,11 @@
 //! WHAT happened: ring buffer -> decoded, ordered events and loss counters.
+
+pub mod batch;
+pub mod decode;
+pub mod loss;
+pub mod order;
+
+pub use batch::{Batch, BatchWriter};
+pub use decode::{DecodeError, Event, Frames};
+pub use loss::{Cause, LossCounts};
+pub use order::OrderCheck;

@@ -1,1 +1,38 @@
 //! The live-allocation map and the call sites. Pure: no clock, no /proc, no BPF.
+//!
+//! One [`Tracker`] a process, fed with events. Times are nanoseconds of the kernel's monotonic clock, as records carry them.
+
+mod block;
+mod live;
+mod recent;
+mod series;
+mod site;
+mod sites;
+mod stacks;
+mod totals;
+mod tracker;
+mod trends;
+
+pub use block::Block;
+pub use recent::Recent;
+pub use series::{Point, Series};
+pub use site::{Lifetimes, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds};
+pub use totals::Totals;
+pub use tracker::{OldLive, Tracker};
+
+/// What a trace may hold in memory. Beyond a limit nothing is evicted: what does not fit is counted, by cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Live blocks of one process; each costs at most 64 bytes.
+    pub max_blocks: usize,
+    /// Call sites of one process, at most 2^24 - 2.
+    pub max_sites: usize,
+    /// Return addresses kept for the stacks of one process, 8 bytes each.
+    pub max_frames: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_blocks: 50_000_000, max_sites: 1_000_000, max_frames: 16 << 20 }
+    }
+}

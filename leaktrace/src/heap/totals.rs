@@ -1,0 +1,71 @@
+//! Totals of one process's heap.
+
+use crate::event::{Cause, LossCounts};
+
+/// What happened to the heap of one process since attach. Bytes are requested bytes.
+///
+/// At any moment
+/// `allocs == live_count + frees + displaced + dropped_by_exec + blocks_full`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes allocated since attach (or since exec) and not freed; a block under reallocation still counts.
+    pub live_bytes: u64,
+    /// Blocks allocated since attach (or since exec) and not freed; a block under reallocation still counts.
+    pub live_count: u64,
+    /// The largest `live_bytes` so far.
+    pub peak_live_bytes: u64,
+    /// Allocations; a reallocation that succeeded is one.
+    pub allocs: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Frees of blocks whose allocation was seen; a reallocation that succeeded is one of its old block.
+    pub frees: u64,
+    /// Bytes freed.
+    pub free_bytes: u64,
+    /// Frees of blocks whose allocation was not seen: older than the trace, lost, or filtered out.
+    pub unknown_frees: u64,
+    /// Blocks whose address was handed out again before their free was seen.
+    pub displaced: u64,
+    /// Blocks that were live when the process replaced its image.
+    pub dropped_by_exec: u64,
+    /// Allocations that are not in the live map because it is full.
+    pub blocks_full: u64,
+    /// Allocations counted at the overflow site because there are too many sites.
+    pub sites_full: u64,
+    /// Stacks that were not kept because there are too many.
+    pub stacks_full: u64,
+    /// Stacks that differed from the one known under the same hash.
+    pub stack_collisions: u64,
+    /// Reallocations that returned without a begin.
+    pub orphan_reallocs: u64,
+    /// Reallocations that began and never returned.
+    pub abandoned_reallocs: u64,
+}
+
+impl Totals {
+    #[inline]
+    pub(super) fn add_live(&mut self, size: u64) {
+        self.live_count += 1;
+        self.live_bytes = self.live_bytes.saturating_add(size);
+        self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes);
+    }
+
+    #[inline]
+    pub(super) fn remove_live(&mut self, size: u64) {
+        self.live_count = self.live_count.saturating_sub(1);
+        self.live_bytes = self.live_bytes.saturating_sub(size);
+    }
+
+    /// What of it was lost, by cause.
+    pub fn losses(&self) -> LossCounts {
+        let mut losses = LossCounts::default();
+        losses.add(Cause::BlocksFull, self.blocks_full);
+        losses.add(Cause::SitesFull, self.sites_full);
+        losses.add(Cause::StackMemoryFull, self.stacks_full);
+        losses.add(Cause::StackCollision, self.stack_collisions);
+        losses.add(Cause::DisplacedBlock, self.displaced);
+        losses.add(Cause::OrphanRealloc, self.orphan_reallocs);
+        losses.add(Cause::AbandonedRealloc, self.abandoned_reallocs);
+        losses
+    }
+}

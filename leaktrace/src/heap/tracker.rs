@@ -1,0 +1,292 @@
+//! The heap of one process: events in, live blocks, sites and totals out.
+
+use rustc_hash::FxHashMap;
+
+use super::block::{BIRTH_UNIT_NS, Block, Loose};
+use super::live::LiveMap;
+use super::recent::Recent;
+use super::series::Series;
+use super::site::{Site, SiteIds};
+use super::sites::{OVERFLOW_INDEX, Sites};
+use super::stacks::Arrival;
+use super::trends::Trends;
+use super::{Limits, Totals};
+use crate::event::Event;
+
+/// A reallocation under way: what its thread gave in.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    address: u64,
+    /// The old block, out of the live map meanwhile; `None` where it is not known.
+    block: Option<Loose>,
+}
+
+/// Live blocks of a site above an age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldLive {
+    /// Id of the site.
+    pub site: u32,
+    /// Bytes of its old blocks.
+    pub live_bytes: u64,
+    /// Its old blocks.
+    pub live_count: u64,
+}
+
+/// The heap of one process, as its events tell it.
+#[derive(Debug)]
+pub struct Tracker {
+    live: LiveMap,
+    /// Reallocations under way, by thread.
+    in_flight: FxHashMap<u32, InFlight>,
+    sites: Sites,
+    totals: Totals,
+    trends: Trends,
+    series: Series,
+    recent: Recent,
+    max_blocks: u64,
+    start_ns: u64,
+}
+
+impl Tracker {
+    /// A process of which nothing is known yet. `start_ns` is when the trace began; `ids` numbers the sites of all
+    /// processes of the trace.
+    pub fn new(limits: &Limits, start_ns: u64, ids: SiteIds) -> Self {
+        Self {
+            live: LiveMap::new(),
+            in_flight: FxHashMap::default(),
+            sites: Sites::new(limits, start_ns, ids),
+            totals: Totals::default(),
+            trends: Trends::default(),
+            series: Series::new(1.0),
+            recent: Recent::default(),
+            max_blocks: limits.max_blocks as u64,
+            start_ns,
+        }
+    }
+
+    /// Applies the next event of this process, in kernel order. `is_code` tells addresses of the process's executable
+    /// mappings.
+    #[inline]
+    pub fn apply(&mut self, event: &Event<'_>, is_code: &dyn Fn(u64) -> bool) {
+        match *event {
+            Event::Allocation { header, address, size, stack } => {
+                let site = self.sites.resolve(stack, header.time_ns, is_code);
+                let birth = self.units(header.time_ns);
+                self.allocate(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
+            }
+            Event::Free { header, address } => {
+                let freed = self.live.remove(address);
+                self.free(freed.as_ref(), header.time_ns);
+            }
+            Event::ReallocBegin { header, address } => self.begin_realloc(header.tid, address),
+            Event::ReallocEnd { header, address, size, stack } => {
+                let site = if address == 0 { 0 } else { self.sites.resolve(stack, header.time_ns, is_code) };
+                let birth = self.units(header.time_ns);
+                self.end_realloc(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
+            }
+            Event::ReallocAbandoned { header, .. } | Event::Exit { header, .. } => {
+                self.abandon_realloc(header.tid)
+            }
+            Event::Stack { hash, truncated, frames, .. } => {
+                match self.sites.add_stack(hash, frames, truncated, is_code) {
+                    Arrival::New | Arrival::Known => {}
+                    Arrival::Collision => self.totals.stack_collisions += 1,
+                    Arrival::Rejected => self.totals.stacks_full += 1,
+                }
+            }
+            Event::Exec { .. } => self.exec(),
+            Event::Fork { .. } | Event::ObjectsChanged { .. } => {}
+        }
+    }
+
+    /// The process's executable mappings changed: call paths that ended at an address that was no code are looked at
+    /// again.
+    pub fn code_changed(&mut self) {
+        self.sites.code_changed();
+    }
+
+    /// Takes down the histories at time `t` (seconds since attach, going on from call to call), and gives back
+    /// memory after a peak.
+    pub fn tick(&mut self, t: f64) {
+        self.series.push(t, self.totals.live_bytes);
+        self.recent.push(t, self.totals.live_bytes);
+        self.trends.tick(t, self.sites.as_slice());
+        self.live.shrink();
+    }
+
+    /// Totals since attach.
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// All sites, the one without a stack and the one for all beyond the limit first.
+    pub fn sites(&self) -> &[Site] {
+        self.sites.as_slice()
+    }
+
+    /// The site with this id, if it is one of this process.
+    pub fn site(&self, id: u32) -> Option<&Site> {
+        self.sites().get(self.sites.index_of(id)? as usize)
+    }
+
+    /// Ids of sites whose call path became known since the last call: candidates for symbols.
+    pub fn take_new_sites(&mut self) -> Vec<u32> {
+        self.sites.take_new()
+    }
+
+    /// Recent growth of a site's live bytes, bytes a second; `None` until it was among the largest for three ticks.
+    pub fn site_growth(&self, id: u32) -> Option<f64> {
+        self.trends.rate(self.sites.index_of(id)?)
+    }
+
+    /// Recent growth of the process's live bytes, bytes a second; `None` before the third tick.
+    pub fn growth(&self) -> Option<f64> {
+        self.recent.rate()
+    }
+
+    /// The history of the process's live bytes.
+    pub const fn series(&self) -> &Series {
+        &self.series
+    }
+
+    /// Calls `f` for every live block, in no particular order; blocks under reallocation are among them.
+    pub fn for_each_block(&self, mut f: impl FnMut(Block)) {
+        self.for_each_loose(|block| {
+            f(Block {
+                address: block.address,
+                size: block.size,
+                site: self.sites().get(block.site as usize).map_or(0, |site| site.id),
+                birth_ns: self.start_ns.saturating_add(u64::from(block.birth) * BIRTH_UNIT_NS),
+                tid: block.tid,
+            });
+        });
+    }
+
+    /// Live blocks born before `cutoff_ns` (to 10 ms), summed by site; sites without any are left out.
+    pub fn older_than(&self, cutoff_ns: u64) -> Vec<OldLive> {
+        let cutoff = self.units(cutoff_ns);
+        let sums = self.sites().iter().map(|site| OldLive { site: site.id, live_bytes: 0, live_count: 0 });
+        let mut sums: Vec<_> = sums.collect();
+        self.for_each_loose(|block| {
+            if let Some(sum) = sums.get_mut(block.site as usize)
+                && block.birth < cutoff
+            {
+                sum.live_bytes = sum.live_bytes.saturating_add(block.size);
+                sum.live_count += 1;
+            }
+        });
+        sums.retain(|sum| sum.live_count > 0);
+        sums
+    }
+
+    fn for_each_loose(&self, mut f: impl FnMut(Loose)) {
+        self.live.for_each(&mut f);
+        self.in_flight.values().filter_map(|call| call.block).for_each(f);
+    }
+
+    fn units(&self, time_ns: u64) -> u32 {
+        u32::try_from(time_ns.saturating_sub(self.start_ns) / BIRTH_UNIT_NS).unwrap_or(u32::MAX)
+    }
+
+    #[inline]
+    fn allocate(&mut self, block: &Loose, now_ns: u64) {
+        self.totals.allocs += 1;
+        self.totals.alloc_bytes = self.totals.alloc_bytes.saturating_add(block.size);
+        self.totals.sites_full += u64::from(block.site == OVERFLOW_INDEX);
+        let is_full = self.totals.live_count >= self.max_blocks && !self.live.contains(block.address);
+        let Some(site) = self.sites.get_mut(block.site) else { return };
+        if is_full {
+            site.count_allocation(block.size, now_ns);
+            self.totals.blocks_full += 1;
+            return;
+        }
+        site.allocated(block.size, now_ns);
+        self.totals.add_live(block.size);
+        if let Some(old) = self.live.insert(block) {
+            self.displace(&old);
+        }
+    }
+
+    /// A block whose free was not seen is gone.
+    #[cold]
+    fn displace(&mut self, block: &Loose) {
+        self.totals.displaced += 1;
+        self.totals.remove_live(block.size);
+        if let Some(site) = self.sites.get_mut(block.site) {
+            site.dropped(block.size);
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, block: Option<&Loose>, now_ns: u64) {
+        let Some(block) = block else {
+            self.totals.unknown_frees += 1;
+            return;
+        };
+        self.totals.frees += 1;
+        self.totals.free_bytes = self.totals.free_bytes.saturating_add(block.size);
+        self.totals.remove_live(block.size);
+        let age = self.units(now_ns).saturating_sub(block.birth);
+        if let Some(site) = self.sites.get_mut(block.site) {
+            site.freed(block.size, age);
+        }
+    }
+
+    fn begin_realloc(&mut self, tid: u32, address: u64) {
+        // The same call again: realloc's probes on a chain of tail calls.
+        if self.in_flight.get(&tid).is_some_and(|call| call.address == address) {
+            return;
+        }
+        self.abandon_realloc(tid);
+        let block = self.live.remove(address);
+        self.in_flight.insert(tid, InFlight { address, block });
+    }
+
+    /// A reallocation returned `new` (address 0: nothing).
+    fn end_realloc(&mut self, new: &Loose, now_ns: u64) {
+        let call = self.in_flight.remove(&new.tid);
+        if call.is_none() {
+            self.totals.orphan_reallocs += 1;
+        }
+        let failed = new.address == 0 && new.size > 0;
+        if let Some(call) = call {
+            if failed {
+                self.reinstate(call.block);
+            } else {
+                self.free(call.block.as_ref(), now_ns);
+            }
+        }
+        if new.address != 0 {
+            self.allocate(new, now_ns);
+        }
+    }
+
+    /// The thread's reallocation, if there is one under way, will not return: its old block is taken to live on.
+    fn abandon_realloc(&mut self, tid: u32) {
+        if let Some(call) = self.in_flight.remove(&tid) {
+            self.totals.abandoned_reallocs += 1;
+            self.reinstate(call.block);
+        }
+    }
+
+    /// Puts a block back that was in flight. Where its address was handed out meanwhile, it must have been freed.
+    fn reinstate(&mut self, block: Option<Loose>) {
+        let Some(block) = block else { return };
+        if self.live.contains(block.address) {
+            self.displace(&block);
+        } else {
+            self.live.insert(&block);
+        }
+    }
+
+    /// The process replaced its image, and with it the whole heap.
+    fn exec(&mut self) {
+        self.totals.dropped_by_exec += self.totals.live_count;
+        self.totals.live_count = 0;
+        self.totals.live_bytes = 0;
+        self.live = LiveMap::new();
+        self.in_flight.clear();
+        self.sites.exec();
+        self.trends.clear();
+    }
+}
