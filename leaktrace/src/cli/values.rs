@@ -6,7 +6,7 @@ use std::time::Duration;
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// No trace lasts longer; the bound keeps all later arithmetic on durations safe.
-const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// The most sites that one tick names.
 const MAX_TOP: usize = 10_000;
