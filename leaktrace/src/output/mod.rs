@@ -1,3 +1,18 @@
 //! What leaktrace prints: records as NDJSON, the live table, the summary.
 
+pub mod doctor;
+pub mod dump;
+pub mod escape;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod ndjson;
+pub mod plain;
+mod rates;
 pub mod record;
+pub mod schema;
+pub mod sink;
+mod stack;
+mod summary;
+pub mod table;
+pub mod text;
+pub mod thread;

@@ -16,7 +16,6 @@ pub const SCHEMA: u32 = 1;
 /// One line of the output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "records are made a few times a second and written at once")]
 pub enum Record {
     /// The first line: what is traced, and how.
     Header(Header),

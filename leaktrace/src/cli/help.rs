@@ -1,0 +1,83 @@
+//! Texts of the help and the man page.
+
+pub(super) const TARGET: &str = "Which process (one of)";
+pub(super) const CAPTURE: &str = "Tracing";
+pub(super) const VIEW: &str = "Output";
+pub(super) const RECORDING: &str = "Recording";
+
+pub(super) const USAGE: &str = "leaktrace [OPTIONS] --pid <PID>
+       leaktrace [OPTIONS] --comm <NAME>
+       leaktrace [OPTIONS] -- <COMMAND>...
+       leaktrace doctor [--pid <PID>]
+       leaktrace replay [OPTIONS] <FILE>";
+
+pub(super) const ABOUT: &str = "Finds the memory leak in a process that is already running";
+
+pub(super) const LONG_ABOUT: &str = "\
+Finds the memory leak in a process that is already running, without restarting it and without code injected into it.
+
+The allocation functions of the process (malloc, free, operator new, of glibc, musl, jemalloc, tcmalloc and mimalloc) \
+get uprobes. leaktrace keeps what was allocated and not freed since it attached, by call site: a call site whose live \
+bytes only grow is a leak. On a terminal it shows a live table; into a pipe it writes NDJSON.";
+
+pub(super) const AFTER_HELP: &str = "\
+Examples:
+  sudo leaktrace --pid 1234
+  sudo leaktrace --pid 1234 --duration 10s | jq -c '{type,t,live_bytes}'
+  sudo leaktrace -- ./server --port 8080
+  sudo leaktrace doctor --pid 1234
+
+--help tells more, with exit codes.";
+
+pub(super) const AFTER_LONG_HELP: &str = "\
+Examples:
+  Watch a running service:
+      sudo leaktrace --pid 1234
+  A service that works in child processes, for ten minutes:
+      sudo leaktrace --comm postgres --children --duration 10m
+  Only what has lived for half a minute, fastest growth first:
+      sudo leaktrace --pid 1234 --older-than 30s --sort growth
+  The live bytes of each second, for a program:
+      sudo leaktrace --pid 1234 | jq -c 'select(.type==\"tick\") | {t,live_bytes}'
+  Trace a command from its first allocation:
+      sudo leaktrace -- ./server --port 8080
+  Record now, look later, on another machine, without root:
+      sudo leaktrace --pid 1234 --duration 1m --record trace.leaktrace
+      leaktrace replay trace.leaktrace
+
+Keys of the live view:
+  up, down select a call site; enter shows its full stack; s sorts by the next column; p pauses the picture, not the
+  trace; ? explains the figures; q or Ctrl-C ends the trace with a summary.
+
+Exit codes:
+   0  traced, and ended as asked; a closed output pipe is no failure
+   2  the command line cannot be used
+   3  there is no such process
+   4  a capability or permission is missing
+   5  this kernel or this process is not supported
+   6  refused, because attaching could hurt the process
+   7  the output or a recording could not be written or read
+  70  a bug in leaktrace
+
+Environment:
+  NO_COLOR  set and not empty: no colours";
+
+pub(super) const DOCTOR: &str = "\
+Checks what this machine and, with --pid, a process allow: kernel, capabilities, BTF, ring buffer, allocators, where \
+each probe would go and what a hit would cost, frame pointers, hazards. Each thing missing comes with its remedy. \
+Nothing is attached.";
+
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  leaktrace doctor
+  sudo leaktrace doctor --pid 1234
+  sudo leaktrace doctor --pid 1234 --format ndjson | jq -r 'select(.status==\"failed\").remedy'";
+
+pub(super) const REPLAY: &str = "\
+Shows a recording as if it happened now: the same table, the same NDJSON as the run that wrote it, wall times aside. \
+It needs no privileges and runs as fast as it can.";
+
+pub(super) const REPLAY_EXAMPLES: &str = "\
+Examples:
+  leaktrace replay trace.leaktrace
+  leaktrace replay trace.leaktrace --format ndjson --older-than 30s | jq 'select(.type==\"summary\")'";

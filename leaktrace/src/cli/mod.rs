@@ -1,0 +1,291 @@
+//! The command line, as clap types only.
+
+mod help;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// What holds where an option is not given, as the user would write it.
+pub mod defaults {
+    /// `--interval`.
+    pub const INTERVAL: &str = "1s";
+    /// `--top`.
+    pub const TOP: &str = "10";
+    /// `--min-size`: every allocation.
+    pub const MIN_SIZE: &str = "0";
+    /// `--record-limit`.
+    pub const RECORD_LIMIT: &str = "1GiB";
+    /// `--ring-size`: about 0.7 s of two threads that do nothing but allocate and free.
+    pub const RING_SIZE: &str = "64MiB";
+    /// `--max-stacks`.
+    pub const MAX_STACKS: &str = "65536";
+}
+
+/// Finds the memory leak in a process that is already running.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "leaktrace",
+    version,
+    about = help::ABOUT,
+    long_about = help::LONG_ABOUT,
+    after_help = help::AFTER_HELP,
+    after_long_help = help::AFTER_LONG_HELP,
+    override_usage = help::USAGE,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Something else than tracing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// What to trace and how; complete where `command` is `None`.
+    #[command(flatten)]
+    pub trace: TraceOptions,
+
+    /// Options of every command.
+    #[command(flatten)]
+    pub general: GeneralOptions,
+}
+
+/// Something else than tracing.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Check what this machine, and a process, allow, with the remedy for each thing missing
+    #[command(long_about = help::DOCTOR, after_help = help::DOCTOR_EXAMPLES)]
+    Doctor(DoctorOptions),
+    /// Show a recording as if it happened now
+    #[command(long_about = help::REPLAY, after_help = help::REPLAY_EXAMPLES)]
+    Replay(ReplayOptions),
+}
+
+/// Everything that a trace needs to know.
+#[derive(Clone, Debug, Args)]
+pub struct TraceOptions {
+    /// Which process.
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// How much of it, and for how long.
+    #[command(flatten)]
+    pub capture: CaptureOptions,
+    /// How it is shown.
+    #[command(flatten)]
+    pub view: ViewOptions,
+    /// Writing a recording.
+    #[command(flatten)]
+    pub recording: RecordingOptions,
+    /// For experts and tests.
+    #[command(flatten)]
+    pub tuning: TuningOptions,
+}
+
+/// Which process is traced: exactly one of these is given.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct TargetOptions {
+    /// Trace the process with this id
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    #[arg(help_heading = help::TARGET)]
+    pub pid: Option<u32>,
+
+    /// Trace the one process of this name
+    ///
+    /// The name is the kernel's: at most 15 bytes, as `ps -o comm` shows it. Where several processes have it, they are
+    /// listed and nothing is traced.
+    #[arg(long, value_name = "NAME", help_heading = help::TARGET)]
+    pub comm: Option<OsString>,
+
+    /// After --: start this command, trace it from its first allocation
+    ///
+    /// The command keeps leaktrace's standard input and error; its standard output is leaktrace's standard error where
+    /// leaktrace writes data to standard output. leaktrace's exit code does not tell how the command ended: a notice does.
+    #[arg(last = true, value_name = "COMMAND", num_args = 1.., value_hint = ValueHint::CommandWithArguments)]
+    #[arg(help_heading = help::TARGET)]
+    pub run: Vec<OsString>,
+}
+
+/// How much is traced, and for how long.
+#[derive(Clone, Debug, Args)]
+pub struct CaptureOptions {
+    /// Follow child processes too, present and future
+    ///
+    /// Each has its own live blocks, and its own pid in every record. Services such as postgres, nginx or gunicorn do
+    /// their work in children.
+    #[arg(long, help_heading = help::CAPTURE)]
+    pub children: bool,
+
+    /// End the trace after this time [default: until Ctrl-C, or the process exits]
+    ///
+    /// 500ms, 10s, 2m, 1h, 1d, 1h30m; a plain number is seconds.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = help::CAPTURE)]
+    pub duration: Option<Duration>,
+
+    /// Time between two ticks, at least 100ms
+    #[arg(long, value_name = "TIME", default_value = defaults::INTERVAL, value_parser = values::interval)]
+    #[arg(help_heading = help::CAPTURE)]
+    pub interval: Duration,
+
+    /// Ignore smaller allocations
+    ///
+    /// The probes skip them in the kernel, which makes tracing cheaper. Frees of ignored blocks are counted as unknown
+    /// frees. 4096, 4K or 4KiB, 1M, 1GiB are powers of 1024; KB, MB and GB powers of 1000.
+    #[arg(long, value_name = "SIZE", default_value = defaults::MIN_SIZE, value_parser = values::size)]
+    #[arg(hide_default_value = true, help_heading = help::CAPTURE)]
+    pub min_size: u64,
+
+    /// Prefix of the allocation functions' names (je_, my_)
+    ///
+    /// For an allocator that was built with a prefix which leaktrace does not know: with `--symbols-prefix my_` it
+    /// looks for my_malloc, my_free and so on, besides the usual names.
+    #[arg(long, value_name = "P", value_parser = values::symbol_prefix, help_heading = help::CAPTURE)]
+    pub symbols_prefix: Option<String>,
+
+    /// The executable or library that contains the allocator
+    ///
+    /// As the target sees it in its own mount namespace. Only this object is probed.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = help::CAPTURE)]
+    pub object: Option<PathBuf>,
+}
+
+/// How a trace is shown, live or replayed.
+#[derive(Clone, Debug, Args)]
+pub struct ViewOptions {
+    /// How to print: table for people, ndjson for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, help_heading = help::VIEW)]
+    pub format: Format,
+
+    /// How many call sites to show
+    #[arg(long, value_name = "N", default_value = defaults::TOP, value_parser = values::top)]
+    #[arg(help_heading = help::VIEW)]
+    pub top: usize,
+
+    /// What makes a call site come first
+    #[arg(long, value_enum, value_name = "KEY", default_value_t, help_heading = help::VIEW)]
+    pub sort: Sort,
+
+    /// Count only blocks that have lived at least this long
+    ///
+    /// Short-lived blocks are work in progress; what is left is what leaks. Totals still count every block.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = help::VIEW)]
+    pub older_than: Option<Duration>,
+
+    /// At the end, write every live block to this file, as NDJSON
+    ///
+    /// One line a block: address, size, site, age_s, pid. The file is readable by its owner only.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = help::VIEW)]
+    pub dump_live: Option<PathBuf>,
+}
+
+/// Writing a recording.
+#[derive(Clone, Debug, Args)]
+pub struct RecordingOptions {
+    /// Also write a recording, for `leaktrace replay`
+    ///
+    /// Compressed, readable by its owner only, without any of the target's memory. It can be read up to the point where
+    /// a crash cut it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = help::RECORDING)]
+    pub record: Option<PathBuf>,
+
+    /// Stop recording, not tracing, at this size
+    #[arg(long, value_name = "SIZE", default_value = defaults::RECORD_LIMIT, value_parser = values::size)]
+    #[arg(requires = "record", help_heading = help::RECORDING)]
+    pub record_limit: u64,
+}
+
+/// For experts and tests; not in the help.
+#[derive(Clone, Debug, Args)]
+pub struct TuningOptions {
+    /// Size of the ring buffer between the kernel and leaktrace: a power of two
+    #[arg(long, value_name = "SIZE", default_value = defaults::RING_SIZE, value_parser = values::ring_size)]
+    #[arg(hide = true)]
+    pub ring_size: u32,
+
+    /// How many distinct call paths are kept
+    #[arg(long, value_name = "N", default_value = defaults::MAX_STACKS, hide = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub max_stacks: u32,
+
+    /// Use no return probes, as on kernels where these could hurt the target
+    #[arg(long, hide = true)]
+    pub plain_probes: bool,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct GeneralOptions {
+    /// No colours; the environment variable NO_COLOR does the same
+    #[arg(long, global = true, help_heading = help::VIEW)]
+    pub no_color: bool,
+
+    /// Tell more on standard error; twice for the BPF programs' own messages
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl GeneralOptions {
+    /// Colours are wanted, given the value of the environment variable `NO_COLOR`: set and not empty means none.
+    pub fn colour(&self, no_color: Option<&OsStr>) -> bool {
+        !self.no_color && no_color.is_none_or(OsStr::is_empty)
+    }
+}
+
+/// What `leaktrace doctor` is asked.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorOptions {
+    /// Check this process too: its allocators, where probes would go and what they would cost
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub pid: Option<u32>,
+
+    /// How to print: table for people, ndjson for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: Format,
+}
+
+/// What `leaktrace replay` is asked.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayOptions {
+    /// The recording, as --record wrote it
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// How it is shown.
+    #[command(flatten)]
+    pub view: ViewOptions,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Table on a terminal, ndjson into a pipe or file
+    #[default]
+    Auto,
+    /// Live view on a terminal; elsewhere a line a tick, then the summary
+    Table,
+    /// One JSON object a line
+    Ndjson,
+}
+
+/// What makes a call site come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// Most live bytes
+    #[default]
+    Live,
+    /// Fastest growth of live bytes
+    Growth,
+    /// Most live blocks
+    Count,
+    /// Most allocations since attach
+    Allocs,
+    /// Longest known
+    Age,
+}

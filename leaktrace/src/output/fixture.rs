@@ -1,0 +1,207 @@
+//! Records for tests: one of each kind with every field filled in, and a small leaking service.
+
+use std::collections::BTreeMap;
+
+use super::record::{
+    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Notice, Overhead, Probe,
+    ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteSummary, SiteTick, Summary, Tick, V8,
+    V8Heap,
+};
+use crate::symbol::Frame;
+
+pub(crate) const PID: u32 = 4711;
+
+pub(crate) fn header() -> Header {
+    Header {
+        t: 0.0,
+        schema: SCHEMA,
+        version: "0.1.0".into(),
+        wall_time: "2026-01-02T03:04:05Z".into(),
+        pid: PID,
+        comm: "redis-server".into(),
+        exe: Some("/usr/bin/redis-server".into()),
+        kernel: "6.18.5".into(),
+        capture: Capture {
+            mode: "plain_probes".into(),
+            why: Some("the process has a shadow stack".into()),
+            links: "perf".into(),
+            stacks: "frame_pointers".into(),
+            min_size: 0,
+            ring_bytes: 64 << 20,
+            children: false,
+        },
+        allocators: vec![Allocator {
+            name: "jemalloc".into(),
+            path: "/usr/lib/libjemalloc.so.2".into(),
+            build_id: Some("00ff".into()),
+            functions: vec!["malloc".into(), "free".into()],
+            why: "the first malloc that the dynamic linker finds".into(),
+        }],
+        v8: Some(V8 { path: "/usr/bin/node".into() }),
+        runtimes: vec![Runtime {
+            name: "lua".into(),
+            visible: "what it asks from malloc".into(),
+            not_visible: "its own objects".into(),
+        }],
+        probes: vec![Probe {
+            module: "/usr/lib/libjemalloc.so.2".into(),
+            build_id: None,
+            function: "malloc".into(),
+            offset: 4,
+            kind: "entry".into(),
+            cost_class: "emulated".into(),
+        }],
+    }
+}
+
+pub(crate) fn losses(lost: u64) -> Losses {
+    let causes = BTreeMap::from([("ring_full_frees".to_owned(), lost), ("missed_entries".to_owned(), 1)]);
+    if lost == 0 { Losses::default() } else { Losses { total: lost + 1, causes } }
+}
+
+pub(crate) fn site_tick(site: u32, function: &str, live_bytes: u64) -> SiteTick {
+    SiteTick {
+        site,
+        function: Some(function.into()),
+        live_bytes,
+        live_count: live_bytes / 96,
+        allocs: live_bytes / 90,
+        frees: live_bytes / 90 - live_bytes / 96,
+        growth_bytes_per_s: Some(live_bytes as f64 / 192.0),
+        age_s: 192.4,
+    }
+}
+
+pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
+    Tick {
+        t,
+        pid: PID,
+        live_bytes,
+        live_count: live_bytes / 100,
+        allocs: (t * 24_000.0) as u64,
+        frees: (t * 23_100.0) as u64,
+        unknown_frees: 1234,
+        alloc_bytes: live_bytes * 20,
+        free_bytes: live_bytes * 19,
+        rss_bytes: Some(live_bytes + (90 << 20)),
+        rss_split: Some(RssSplit { anon_bytes: 1, file_bytes: 2, shmem_bytes: 3, swap_bytes: 4 }),
+        fragmentation: Some(Fragmentation { utilisation: Some(0.8) }),
+        v8: Some(V8Heap { used_bytes: Some(5) }),
+        losses: losses(lost),
+        overhead: Overhead {
+            events_per_s: 47_000.0,
+            target_cpu_share: 0.038,
+            own_cpu_share: 0.012,
+            own_rss_bytes: 14 << 20,
+        },
+        sites: vec![
+            site_tick(1, "createStringObject", live_bytes / 4 * 3),
+            site_tick(2, PARSER, live_bytes / 8),
+            SiteTick { function: None, growth_bytes_per_s: None, ..site_tick(3, "", 64 << 10) },
+            SiteTick { growth_bytes_per_s: Some(-900.0), ..site_tick(4, "clientsCron", 4096) },
+        ],
+    }
+}
+
+/// A name as C++ makes them.
+pub(crate) const PARSER: &str = "search::query::Parser<std::basic_string<char, std::char_traits<char>, \
+     std::allocator<char> >, search::Index>::parse_expression(search::Token const&, unsigned int)";
+
+pub(crate) fn frame(function: &str, file: &str, line: u32) -> Frame {
+    Frame {
+        function: (!function.is_empty()).then(|| function.into()),
+        module: Some("/usr/bin/redis-server".into()),
+        file: (!file.is_empty()).then(|| file.into()),
+        line: (line > 0).then_some(line),
+        address: "0x55d0c0ffee12".into(),
+        offset: Some(0x12),
+        inlined: false,
+    }
+}
+
+pub(crate) fn stack() -> Vec<Frame> {
+    vec![
+        frame("je_malloc_default", "", 0),
+        frame("zmalloc", "/build/redis/src/zmalloc.c", 105),
+        frame("createStringObject", "/build/redis/src/object.c", 123),
+        Frame { inlined: true, ..frame("tryObjectEncoding", "/build/redis/src/object.c", 523) },
+        frame("setCommand", "/build/redis/src/t_string.c", 302),
+        frame("", "", 0),
+        frame("processCommand", "/build/redis/src/server.c", 3912),
+        frame("main", "/build/redis/src/server.c", 7012),
+    ]
+}
+
+pub(crate) fn sites() -> Vec<Site> {
+    let site = |site, stack| Site { t: 1.0, pid: PID, site, stack, truncated: site == 2 };
+    let parser = vec![
+        frame(PARSER, "src/query/parser.hpp", 88),
+        frame("search::query::run(search::Index&)", "src/query/run.cc", 14),
+        frame("main", "", 0),
+    ];
+    vec![site(1, stack()), site(2, parser), site(3, Vec::new()), site(4, vec![frame("clientsCron", "", 0)])]
+}
+
+pub(crate) fn notice(level: Level, message: &str) -> Notice {
+    Notice { t: 12.0, pid: PID, level, code: "lost_events".into(), message: message.into() }
+}
+
+pub(crate) fn summary() -> Summary {
+    let last = tick(192.0, 432_013_312, 1200);
+    Summary {
+        t: 192.0,
+        ended: EndReason::Interrupted,
+        processes: vec![ProcessSummary {
+            pid: PID,
+            comm: "redis-server".into(),
+            live_bytes: last.live_bytes,
+            live_count: last.live_count,
+            allocs: last.allocs,
+            frees: last.frees,
+            unknown_frees: last.unknown_frees,
+            alloc_bytes: last.alloc_bytes,
+            free_bytes: last.free_bytes,
+            peak_live_bytes: last.live_bytes + (1 << 20),
+            rss_bytes: last.rss_bytes,
+        }],
+        sites: last
+            .sites
+            .iter()
+            .zip(sites())
+            .map(|(figures, site)| SiteSummary { pid: PID, figures: figures.clone(), stack: site.stack })
+            .collect(),
+        losses: last.losses,
+        events: 9_012_345,
+        own_cpu_s: 2.3,
+        own_peak_rss_bytes: 14 << 20,
+    }
+}
+
+/// One record of each kind, with every optional field filled in; [`Level`] and [`EndReason`] in all values.
+pub(crate) fn every_record() -> Vec<Record> {
+    let mut records = vec![Record::Header(header()), Record::Tick(tick(2.0, 1 << 20, 7))];
+    records.extend(sites().into_iter().map(Record::Site));
+    for level in [Level::Info, Level::Warning, Level::Error] {
+        records.push(Record::Notice(notice(level, "1201 events were lost")));
+    }
+    let ends =
+        [EndReason::TargetExited, EndReason::Duration, EndReason::Interrupted, EndReason::RecordingCut];
+    records.extend(ends.map(|ended| Record::Summary(Summary { ended, ..summary() })));
+    records
+}
+
+/// Three minutes of a service that leaks, as a session would tell them.
+pub(crate) fn leaking_service(lost: u64) -> Vec<Record> {
+    let mut records = vec![Record::Header(header())];
+    records.extend(sites().into_iter().map(Record::Site));
+    for second in 0..=192_u64 {
+        let wave = (second % 12) * (900 << 10);
+        let loss = if second > 100 { lost } else { 0 };
+        records.push(Record::Tick(tick(second as f64, second * 2_200_000 + wave + 300_000, loss)));
+    }
+    if lost > 0 {
+        let message = "1201 events were lost in the last second: the figures are lower bounds";
+        records.push(Record::Notice(notice(Level::Warning, message)));
+    }
+    records
+}

@@ -1,0 +1,146 @@
+//! A thread that feeds a sink, so that slow output never delays the tracing itself.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use super::record::{Level, Notice, Record};
+use super::sink::{Sink, SinkError};
+
+/// As many records may wait for a slow reader: some minutes of ticks, some MiB.
+const QUEUE: usize = 1024;
+
+/// The sending side of the thread.
+pub struct OutputThread {
+    queue: SyncSender<Record>,
+    thread: JoinHandle<Result<(), SinkError>>,
+    skipped: u64,
+}
+
+impl OutputThread {
+    /// Starts the thread. It calls `on_end` once when the sink takes no more, before [`Self::finish`] or after it: the
+    /// run should then end, and learns why from [`Self::finish`].
+    pub fn spawn(sink: Box<dyn Sink>, on_end: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+        let (queue, records) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            let result = feed(sink, &records);
+            drop(records);
+            on_end();
+            result
+        })?;
+        Ok(Self { queue, thread, skipped: 0 })
+    }
+
+    /// Hands a record over without ever waiting. Where the reader is so slow that the queue is full, the record is left
+    /// out, and a notice tells how many were as soon as there is room.
+    pub fn send(&mut self, record: Record) {
+        if self.skipped > 0 {
+            let notice = Record::Notice(self.skipped_notice(&record));
+            match self.queue.try_send(notice) {
+                Ok(()) => self.skipped = 0,
+                Err(_) => {
+                    self.skipped += 1;
+                    return;
+                }
+            }
+        }
+        // A thread that ended told so by `on_end`; what follows has no reader.
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(record) {
+            self.skipped += 1;
+        }
+    }
+
+    /// Hands over the last record, waiting for room, and waits until all is written.
+    pub fn finish(mut self, last: Option<Record>) -> Result<(), SinkError> {
+        if let Some(last) = last {
+            if self.skipped > 0 {
+                let notice = Record::Notice(self.skipped_notice(&last));
+                // Fails only where the thread ended; joining it tells why.
+                let _ = self.queue.send(notice);
+                self.skipped = 0;
+            }
+            let _ = self.queue.send(last);
+        }
+        drop(self.queue);
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn skipped_notice(&self, next: &Record) -> Notice {
+        let (t, pid) = match next {
+            Record::Header(header) => (header.t, header.pid),
+            Record::Tick(tick) => (tick.t, tick.pid),
+            Record::Site(site) => (site.t, site.pid),
+            Record::Notice(notice) => (notice.t, notice.pid),
+            Record::Summary(summary) => {
+                (summary.t, summary.processes.first().map_or(0, |process| process.pid))
+            }
+        };
+        let message = format!("the output is read too slowly: {} records were left out of it", self.skipped);
+        Notice { t, pid, level: Level::Warning, code: "output_skipped".to_owned(), message }
+    }
+}
+
+fn feed(mut sink: Box<dyn Sink>, records: &Receiver<Record>) -> Result<(), SinkError> {
+    let fed = records.iter().try_for_each(|record| sink.record(&record));
+    // Also after a failure: the terminal must be given back.
+    let finished = sink.finish();
+    fed.and(finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::{OutputThread, QUEUE};
+    use crate::output::fixture;
+    use crate::output::record::Record;
+    use crate::output::sink::{Sink, SinkError};
+
+    /// Takes a record for each permit it is given.
+    struct Slow(Receiver<()>, Sender<Record>);
+
+    impl Sink for Slow {
+        fn record(&mut self, record: &Record) -> Result<(), SinkError> {
+            self.0.recv().map_err(|_| SinkError::Closed)?;
+            self.1.send(record.clone()).map_err(|_| SinkError::Closed)
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_loses_records_and_is_told() {
+        let (permits, gate) = channel();
+        let (taken, records) = channel();
+        let mut output = OutputThread::spawn(Box::new(Slow(gate, taken)), || {}).unwrap();
+        let sent = QUEUE as u64 + 100;
+        for second in 0..sent {
+            output.send(Record::Tick(fixture::tick(second as f64, 1, 0)));
+        }
+        for _ in 0..sent + 2 {
+            permits.send(()).unwrap();
+        }
+        output.finish(Some(Record::Summary(fixture::summary()))).unwrap();
+        let records: Vec<Record> = records.iter().collect();
+        assert!(matches!(records.last(), Some(Record::Summary(_))));
+        let ticks = records.iter().filter(|record| matches!(record, Record::Tick(_))).count() as u64;
+        let told = records.iter().any(|record| {
+            matches!(record, Record::Notice(notice) if notice.message.contains(&format!("{} records", sent - ticks)))
+        });
+        assert!(told && ticks >= QUEUE as u64, "{ticks} ticks, told: {told}");
+    }
+
+    #[test]
+    fn the_end_of_the_sink_is_told_at_once() {
+        let (permits, gate) = channel();
+        let (taken, _) = channel();
+        let (ended, end) = channel();
+        let mut output =
+            OutputThread::spawn(Box::new(Slow(gate, taken)), move || ended.send(()).unwrap()).unwrap();
+        drop(permits);
+        output.send(Record::Tick(fixture::tick(0.0, 1, 0)));
+        end.recv().unwrap();
+        output.send(Record::Tick(fixture::tick(1.0, 1, 0)));
+        assert!(matches!(output.finish(None), Err(SinkError::Closed)));
+    }
+}
