@@ -4,8 +4,10 @@ pub mod batch;
 pub mod decode;
 pub mod loss;
 pub mod order;
+pub mod ring;
 
 pub use batch::{Batch, BatchWriter};
 pub use decode::{DecodeError, Event, Frames};
 pub use loss::{Cause, LossCounts};
 pub use order::OrderCheck;
+pub use ring::Ring;

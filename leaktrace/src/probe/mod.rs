@@ -3,4 +3,5 @@
 pub mod links;
 pub mod object;
 pub mod placement;
+pub mod plan;
 pub mod programs;

@@ -1,0 +1,55 @@
+//! The reader's end of the ring buffer: records are copied out in batches.
+
+use std::{io, os::fd::{AsFd, AsRawFd, RawFd}};
+
+use aya::maps::{MapData, RingBuf};
+use bytes::Bytes;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::BatchWriter;
+
+/// A batch is handed on at this size: large enough to pay for the hand-over, small enough to stay in a cache.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// The ring, readable without blocking.
+pub struct Ring {
+    ring: AsyncFd<Inner>,
+    batch: BatchWriter,
+}
+
+struct Inner(RingBuf<MapData>);
+
+impl AsRawFd for Inner {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Ring {
+    /// Registers the ring with the running tokio runtime.
+    pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
+        let ring = AsyncFd::register_with_interest(Inner(ring), Interest::READABLE)?;
+        Ok(Self { ring, batch: BatchWriter::with_capacity(2 * BATCH_BYTES) })
+    }
+
+    /// Waits until the kernel says that enough records wait. It says so for batches only: look by [`Self::take`]
+    /// now and then as well.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        self.ring.readable_mut().await?.clear_ready();
+        Ok(())
+    }
+
+    /// The next batch of what waits in the ring; `None` when it is empty.
+    pub fn take(&mut self) -> Option<(Bytes, u64)> {
+        let inner = self.ring.get_mut();
+        while self.batch.len() < BATCH_BYTES {
+            let Some(record) = inner.0.next() else { break };
+            self.batch.push(&record);
+        }
+        if self.batch.is_empty() {
+            return None;
+        }
+        let records = self.batch.records();
+        Some((self.batch.take(), records))
+    }
+}

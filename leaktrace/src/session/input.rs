@@ -1,0 +1,132 @@
+//! Everything that a trace is made of, in the order in which it happened.
+//!
+//! A live run makes these and may record them; a replay reads them back. Both feed the same [`super::Pipeline`], and
+//! nothing else reaches it: that is why a replay prints what the live run printed.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    output::record::{EndReason, Header, Notice, RssSplit},
+    symbol::Frame,
+};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Records of the ring, as a batch (see [`crate::event::batch`]).
+    Events(Bytes),
+    /// Anything else.
+    Fact(Fact),
+}
+
+/// What is not in the ring.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// The trace begins.
+    Start {
+        /// What the output begins with.
+        header: Box<Header>,
+        /// The kernel's monotonic clock at the attach, nanoseconds: time 0 of the trace.
+        start_ns: u64,
+    },
+    /// A process is traced from now on.
+    Process {
+        /// Its index in records of the ring.
+        process: u16,
+        /// Its id.
+        pid: u32,
+        /// Its name.
+        comm: String,
+    },
+    /// Where a process has code.
+    Code {
+        /// Index of the process.
+        process: u16,
+        /// Start and end of executable mappings, ascending.
+        ranges: Vec<(u64, u64)>,
+    },
+    /// What a record of a function costs the target, in nanoseconds, by number of the function.
+    Costs(Vec<(u8, u32)>),
+    /// Names for a site.
+    Symbols {
+        /// Id of the site.
+        site: u32,
+        /// Its frames, innermost first.
+        frames: Vec<Frame>,
+        /// Which of them is the innermost that is not the allocator's own.
+        culprit: Option<usize>,
+    },
+    /// An interval has passed.
+    Tick(Tick),
+    /// Something that the reader should know.
+    Notice(Notice),
+    /// A process is gone.
+    Gone {
+        /// Index of the process.
+        process: u16,
+    },
+    /// The trace ends.
+    End {
+        /// The moment, as for a tick.
+        tick: Tick,
+        /// Why.
+        reason: EndReason,
+        /// CPU seconds that leaktrace used.
+        own_cpu_s: f64,
+        /// Largest resident set of leaktrace, in bytes.
+        own_peak_rss_bytes: u64,
+    },
+}
+
+/// What was seen outside the ring at a tick.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// Seconds since attach.
+    pub t: f64,
+    /// Loss counters of the BPF programs, in the order of [`leaktrace_common::Loss::ALL`].
+    pub losses: Vec<u64>,
+    /// Each process that is still there.
+    pub processes: Vec<ProcessUsage>,
+    /// Share of one CPU that leaktrace itself used since the last tick.
+    pub own_cpu_share: f64,
+    /// Resident bytes of leaktrace itself.
+    pub own_rss_bytes: u64,
+}
+
+/// What a process uses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessUsage {
+    /// Index of the process.
+    pub process: u16,
+    /// Resident set in bytes.
+    pub rss_bytes: u64,
+    /// The same by kind.
+    pub split: RssSplit,
+}
+
+/// Frame kinds of a recording.
+const EVENTS: u8 = 1;
+const FACT: u8 = 2;
+
+impl Input {
+    /// The input as a frame of a recording: kind and payload.
+    pub fn to_frame(&self) -> Result<(u8, Cow<'_, [u8]>), serde_json::Error> {
+        match self {
+            Self::Events(bytes) => Ok((EVENTS, Cow::Borrowed(bytes))),
+            Self::Fact(fact) => Ok((FACT, Cow::Owned(serde_json::to_vec(fact)?))),
+        }
+    }
+
+    /// The input behind a frame of a recording; `None` for a kind that a later version added.
+    pub fn from_frame(kind: u8, payload: Vec<u8>) -> Result<Option<Self>, serde_json::Error> {
+        match kind {
+            EVENTS => Ok(Some(Self::Events(Bytes::from(payload)))),
+            FACT => serde_json::from_slice(&payload).map(|fact| Some(Self::Fact(fact))),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Inputs in, records out: the state of a whole trace, live or replayed. Pure: what it knows of time, processes and
+//! symbols, it was told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    event::{Batch, Cause, Event, LossCounts, OrderCheck},
+    heap::{Block, Limits, SiteIds, Tracker},
+    output::record::{
+        EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord, Summary, Tick as TickRecord,
+    },
+    symbol::Frame,
+};
+
+use super::{
+    input::{Fact, Input, ProcessUsage, Tick},
+    ranking::{self, View},
+};
+
+/// One process of the trace.
+pub(super) struct Traced {
+    pub(super) pid: u32,
+    pub(super) comm: String,
+    pub(super) tracker: Tracker,
+    code: Vec<(u64, u64)>,
+    usage: Option<ProcessUsage>,
+    gone: bool,
+}
+
+/// Names of a site.
+pub(super) struct Names {
+    pub(super) frames: Vec<Frame>,
+    culprit: Option<usize>,
+}
+
+impl Names {
+    /// The innermost function that is not the allocator's own.
+    pub(super) fn function(&self) -> Option<String> {
+        let frame = self.frames.get(self.culprit.unwrap_or(0))?;
+        frame.function.clone()
+    }
+}
+
+/// The state of a trace.
+pub struct Pipeline {
+    view: View,
+    limits: Limits,
+    ids: SiteIds,
+    processes: BTreeMap<u16, Traced>,
+    names: HashMap<u32, Names>,
+    start_ns: u64,
+    t: f64,
+    costs_ns: [u32; 256],
+    losses: LossCounts,
+    order: OrderCheck,
+    announced_loss: u64,
+    events: u64,
+    /// Since the last tick: records, and their estimated cost to the target.
+    interval: (u64, u64),
+    last_tick: f64,
+}
+
+impl Pipeline {
+    /// A trace of which nothing has happened yet.
+    pub fn new(view: View, limits: Limits) -> Self {
+        Self {
+            view,
+            limits,
+            ids: SiteIds::default(),
+            processes: BTreeMap::new(),
+            names: HashMap::new(),
+            start_ns: 0,
+            t: 0.0,
+            costs_ns: [0; 256],
+            losses: LossCounts::default(),
+            order: OrderCheck::default(),
+            announced_loss: 0,
+            events: 0,
+            interval: (0, 0),
+            last_tick: 0.0,
+        }
+    }
+
+    /// Takes the next input; what is to be printed is appended to `out`.
+    pub fn step(&mut self, input: &Input, out: &mut Vec<Record>) {
+        match input {
+            Input::Events(batch) => self.events(batch, out),
+            Input::Fact(fact) => self.fact(fact, out),
+        }
+    }
+
+    fn fact(&mut self, fact: &Fact, out: &mut Vec<Record>) {
+        match fact {
+            Fact::Start { header, start_ns } => self.start(header, *start_ns, out),
+            Fact::Process { process, pid, comm } => self.process(*process, *pid, comm),
+            Fact::Code { process, ranges } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.code.clone_from(ranges);
+                    traced.tracker.code_changed();
+                }
+            }
+            Fact::Costs(costs) => {
+                for &(function, ns) in costs {
+                    self.costs_ns[usize::from(function)] = ns;
+                }
+            }
+            Fact::Symbols { site, frames, culprit } => self.symbols(*site, frames, *culprit, out),
+            Fact::Tick(tick) => self.tick(tick, out),
+            Fact::Notice(notice) => out.push(Record::Notice(notice.clone())),
+            Fact::Gone { process } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.gone = true;
+                    traced.usage = None;
+                }
+            }
+            Fact::End { tick, reason, own_cpu_s, own_peak_rss_bytes } => {
+                self.end(tick, *reason, (*own_cpu_s, *own_peak_rss_bytes), out);
+            }
+        }
+    }
+
+    fn start(&mut self, header: &Header, start_ns: u64, out: &mut Vec<Record>) {
+        self.start_ns = start_ns;
+        out.push(Record::Header(header.clone()));
+    }
+
+    fn process(&mut self, process: u16, pid: u32, comm: &str) {
+        let tracker = Tracker::new(&self.limits, self.start_ns, self.ids.clone());
+        let traced =
+            Traced { pid, comm: comm.to_owned(), tracker, code: Vec::new(), usage: None, gone: false };
+        self.processes.insert(process, traced);
+    }
+
+    fn events(&mut self, batch: &[u8], out: &mut Vec<Record>) {
+        for event in Batch::new(batch) {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::debug!("a record cannot be read: {error}");
+                    self.losses.add(Cause::Decode, 1);
+                    continue;
+                }
+            };
+            let header = event.header();
+            self.order.observe(header);
+            self.interval.0 += 1;
+            self.interval.1 += u64::from(self.costs_ns[usize::from(header.function)]);
+            let Some(traced) = self.processes.get_mut(&header.process) else {
+                self.losses.add(Cause::UnknownProcess, 1);
+                continue;
+            };
+            let code = &traced.code;
+            traced.tracker.apply(&event, &|address| is_code(code, address));
+            if let Event::Exec { header, .. } = event {
+                let t = header.time_ns.saturating_sub(self.start_ns) as f64 / 1e9;
+                let message = "the process replaced its image (exec): its old heap is gone, tracing goes on in the new one";
+                out.push(notice(t, traced.pid, Level::Info, "target_exec", message.to_owned()));
+            }
+        }
+    }
+
+    fn symbols(&mut self, site: u32, frames: &[Frame], culprit: Option<usize>, out: &mut Vec<Record>) {
+        self.names.insert(site, Names { frames: frames.to_vec(), culprit });
+        let Some((pid, truncated)) = self.site_owner(site) else { return };
+        let stack = frames.to_vec();
+        out.push(Record::Site(SiteRecord { t: self.t, pid, site, stack, truncated }));
+    }
+
+    fn site_owner(&self, site: u32) -> Option<(u32, bool)> {
+        let mut processes = self.processes.values();
+        processes.find_map(|traced| Some((traced.pid, traced.tracker.site(site)?.truncated)))
+    }
+
+    fn tick(&mut self, tick: &Tick, out: &mut Vec<Record>) {
+        self.observe(tick);
+        let losses = self.losses();
+        self.announce_losses(&losses, out);
+        let overhead = self.overhead(tick);
+        for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
+            traced.tracker.tick(tick.t);
+        }
+        for traced in self.processes.values().filter(|traced| !traced.gone) {
+            out.push(Record::Tick(self.tick_of(traced, &losses, &overhead)));
+        }
+        self.last_tick = tick.t;
+        self.interval = (0, 0);
+    }
+
+    /// Takes over what was seen outside.
+    fn observe(&mut self, tick: &Tick) {
+        self.t = tick.t;
+        self.events += self.interval.0;
+        self.losses.set_kernel(&tick.losses);
+        for traced in self.processes.values_mut() {
+            traced.usage = None;
+        }
+        for usage in &tick.processes {
+            if let Some(traced) = self.processes.get_mut(&usage.process) {
+                traced.usage = Some(usage.clone());
+            }
+        }
+    }
+
+    fn losses(&self) -> Losses {
+        let mut counts = self.losses.clone();
+        counts.add(Cause::OutOfOrder, self.order.out_of_order());
+        for traced in self.processes.values() {
+            counts.merge(&traced.tracker.totals().losses());
+        }
+        let causes = counts.iter().filter(|(_, count)| *count > 0);
+        let causes = causes.map(|(name, count)| (name.to_owned(), count)).collect();
+        Losses { total: counts.total(), causes }
+    }
+
+    /// A loss is told when it first happens, and again whenever the count has doubled.
+    fn announce_losses(&mut self, losses: &Losses, out: &mut Vec<Record>) {
+        if losses.total == 0 || losses.total < self.announced_loss.saturating_mul(2) {
+            return;
+        }
+        self.announced_loss = losses.total;
+        let causes: Vec<String> = losses.causes.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let message = format!("the figures are incomplete: {}", causes.join(", "));
+        let pid = self.processes.values().next().map_or(0, |traced| traced.pid);
+        out.push(notice(self.t, pid, Level::Warning, "lost_events", message));
+    }
+
+    fn overhead(&self, tick: &Tick) -> Overhead {
+        let seconds = (tick.t - self.last_tick).max(1e-3);
+        Overhead {
+            events_per_s: round(self.interval.0 as f64 / seconds, 1.0),
+            target_cpu_share: round(self.interval.1 as f64 / 1e9 / seconds, 1e4),
+            own_cpu_share: round(tick.own_cpu_share, 1e4),
+            own_rss_bytes: tick.own_rss_bytes,
+        }
+    }
+
+    fn tick_of(&self, traced: &Traced, losses: &Losses, overhead: &Overhead) -> TickRecord {
+        let totals = traced.tracker.totals();
+        TickRecord {
+            t: self.t,
+            pid: traced.pid,
+            live_bytes: totals.live_bytes,
+            live_count: totals.live_count,
+            allocs: totals.allocs,
+            frees: totals.frees,
+            unknown_frees: totals.unknown_frees,
+            alloc_bytes: totals.alloc_bytes,
+            free_bytes: totals.free_bytes,
+            rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
+            rss_split: traced.usage.as_ref().map(|usage| usage.split.clone()),
+            fragmentation: None,
+            v8: None,
+            losses: losses.clone(),
+            overhead: overhead.clone(),
+            sites: ranking::largest(traced, &self.view, self.now_ns(), &self.names),
+        }
+    }
+
+    fn end(&mut self, tick: &Tick, reason: EndReason, own: (f64, u64), out: &mut Vec<Record>) {
+        self.observe(tick);
+        let losses = self.losses();
+        self.announce_losses(&losses, out);
+        let (own_cpu_s, own_peak_rss_bytes) = own;
+        out.push(Record::Summary(Summary {
+            t: self.t,
+            ended: reason,
+            processes: self.processes.values().map(process_summary).collect(),
+            sites: ranking::summary(self.processes.values(), &self.view, self.now_ns(), &self.names),
+            losses,
+            events: self.events,
+            own_cpu_s: round(own_cpu_s, 1e4),
+            own_peak_rss_bytes,
+        }));
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.start_ns.saturating_add((self.t * 1e9) as u64)
+    }
+
+    /// Sites whose names are wanted: the largest of each process that have none yet. Gives process index, site and
+    /// return addresses.
+    pub fn unnamed_sites(&self) -> Vec<(u16, u32, Vec<u64>)> {
+        let mut wanted = Vec::new();
+        for (&process, traced) in &self.processes {
+            let largest = ranking::largest(traced, &self.view, self.now_ns(), &self.names);
+            for figures in largest.into_iter().filter(|one| !self.names.contains_key(&one.site)) {
+                let Some(site) = traced.tracker.site(figures.site) else { continue };
+                if !site.frames().is_empty() {
+                    wanted.push((process, figures.site, site.frames().to_vec()));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Calls `f` with the process id and age in seconds of every live block.
+    pub fn for_each_block(&self, mut f: impl FnMut(u32, f64, Block)) {
+        let now = self.now_ns();
+        for traced in self.processes.values() {
+            traced.tracker.for_each_block(|block| {
+                let age = now.saturating_sub(block.birth_ns) as f64 / 1e9;
+                f(traced.pid, age, block);
+            });
+        }
+    }
+
+    /// Is the address known as code of the process?
+    pub fn knows_code(&self, process: u16, address: u64) -> bool {
+        self.processes.get(&process).is_none_or(|traced| is_code(&traced.code, address))
+    }
+}
+
+fn is_code(ranges: &[(u64, u64)], address: u64) -> bool {
+    let after = ranges.partition_point(|&(start, _)| start <= address);
+    after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|&(_, end)| address < end)
+}
+
+fn process_summary(traced: &Traced) -> ProcessSummary {
+    let totals = traced.tracker.totals();
+    ProcessSummary {
+        pid: traced.pid,
+        comm: traced.comm.clone(),
+        live_bytes: totals.live_bytes,
+        live_count: totals.live_count,
+        allocs: totals.allocs,
+        frees: totals.frees,
+        unknown_frees: totals.unknown_frees,
+        alloc_bytes: totals.alloc_bytes,
+        free_bytes: totals.free_bytes,
+        peak_live_bytes: totals.peak_live_bytes,
+        rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
+    }
+}
+
+pub(super) fn notice(t: f64, pid: u32, level: Level, code: &str, message: String) -> Record {
+    Record::Notice(Notice { t: round(t, 1e6), pid, level, code: code.to_owned(), message })
+}
+
+fn round(value: f64, per_unit: f64) -> f64 {
+    (value * per_unit).round() / per_unit
+}

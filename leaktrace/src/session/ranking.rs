@@ -1,0 +1,106 @@
+//! Which call sites are shown, and in which order.
+
+use std::{cmp::Reverse, collections::HashMap, time::Duration};
+
+use crate::{
+    cli::Sort,
+    heap::Site,
+    output::record::{SiteSummary, SiteTick},
+};
+
+use super::pipeline::{Names, Traced};
+
+/// What the user wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// How many sites.
+    pub top: usize,
+    /// What makes a site come first.
+    pub sort: Sort,
+    /// Count only blocks that have lived this long.
+    pub older_than: Option<Duration>,
+}
+
+/// The first sites of one process.
+pub(super) fn largest(
+    traced: &Traced,
+    view: &View,
+    now_ns: u64,
+    names: &HashMap<u32, Names>,
+) -> Vec<SiteTick> {
+    let mut sites = candidates(traced, view, now_ns);
+    let kept = view.top.min(sites.len());
+    if kept < sites.len() {
+        sites.select_nth_unstable_by_key(kept, |one| key(one, view.sort));
+        sites.truncate(kept);
+    }
+    sites.sort_unstable_by_key(|one| key(one, view.sort));
+    for site in &mut sites {
+        site.function = names.get(&site.site).and_then(Names::function);
+    }
+    sites
+}
+
+/// The first sites of all processes, with their stacks.
+pub(super) fn summary<'a>(
+    processes: impl Iterator<Item = &'a Traced>,
+    view: &View,
+    now_ns: u64,
+    names: &HashMap<u32, Names>,
+) -> Vec<SiteSummary> {
+    let mut all: Vec<SiteSummary> = processes
+        .flat_map(|traced| {
+            let sites = largest(traced, view, now_ns, names);
+            sites.into_iter().map(|figures| {
+                let stack = names.get(&figures.site).map(|names| names.frames.clone()).unwrap_or_default();
+                SiteSummary { pid: traced.pid, figures, stack }
+            })
+        })
+        .collect();
+    all.sort_by_key(|one| key(&one.figures, view.sort));
+    all.truncate(view.top);
+    all
+}
+
+/// Smaller comes first. The site id breaks ties, so that equal sites do not change places from tick to tick.
+fn key(site: &SiteTick, sort: Sort) -> (Reverse<u64>, Reverse<u64>, u32) {
+    let first = match sort {
+        Sort::Live => site.live_bytes,
+        // Rates may be negative: shifted, so that they sort as numbers without a sign.
+        Sort::Growth => (site.growth_bytes_per_s.unwrap_or(0.0) as i64).wrapping_sub(i64::MIN) as u64,
+        Sort::Count => site.live_count,
+        Sort::Allocs => site.allocs,
+        Sort::Age => (site.age_s * 1e3) as u64,
+    };
+    (Reverse(first), Reverse(site.live_bytes), site.site)
+}
+
+fn candidates(traced: &Traced, view: &View, now_ns: u64) -> Vec<SiteTick> {
+    let tracker = &traced.tracker;
+    let Some(age) = view.older_than else {
+        let sites = tracker.sites().iter().filter(|site| site.allocs > 0);
+        return sites.map(|site| figures(traced, site, site.live_bytes, site.live_count, now_ns)).collect();
+    };
+    let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    let old = tracker.older_than(cutoff);
+    old.iter()
+        .filter_map(|old| {
+            let site = tracker.site(old.site)?;
+            Some(figures(traced, site, old.live_bytes, old.live_count, now_ns))
+        })
+        .collect()
+}
+
+fn figures(traced: &Traced, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
+    let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
+    SiteTick {
+        site: site.id,
+        function: None,
+        live_bytes,
+        live_count,
+        allocs: site.allocs,
+        frees: site.frees,
+        growth_bytes_per_s: traced.tracker.site_growth(site.id).map(f64::round),
+        age_s: (age * 1e3).round() / 1e3,
+    }
+}
