@@ -28,7 +28,9 @@ impl AsRawFd for Inner {
 impl Ring {
     /// Registers the ring with the running tokio runtime.
     pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        let ring = AsyncFd::register_with_interest(Inner(ring), Interest::READABLE)?;
+        // SAFETY: the descriptor is the one that `Inner` owns and never replaces, so it stays open and the same for
+        // as long as the AsyncFd owns the `Inner`.
+        let ring = unsafe { AsyncFd::register_with_interest(Inner(ring), Interest::READABLE) }?;
         Ok(Self { ring, batch: BatchWriter::with_capacity(2 * BATCH_BYTES) })
     }
 
