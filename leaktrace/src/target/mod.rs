@@ -1,1 +1,15 @@
 //! WHO we trace: process facts, mappings, ELF files, which allocator, which runtime.
+//!
+//! Everything here reads what the target controls: names, paths and files are bounded and never trusted.
+
+pub mod allocator;
+pub mod elf;
+pub mod find;
+pub mod hazard;
+pub mod maps;
+pub mod memory;
+pub mod process;
+pub mod runtime;
+mod status;
+pub mod system;
+pub mod usage;
