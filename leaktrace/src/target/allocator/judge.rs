@@ -74,7 +74,9 @@ fn without_prefix(
     if is_linker && !forced {
         return None;
     }
-    let (c, tc, mi) = (pair("malloc", "free"), pair("tc_malloc", "tc_free"), pair("mi_malloc", "mi_free"));
+    // A static program holds only what it calls: one that never frees has no free.
+    let c = pair("malloc", "free") || (object.is_static() && names.contains("malloc"));
+    let (tc, mi) = (pair("tc_malloc", "tc_free"), pair("mi_malloc", "mi_free"));
     if !(c || tc || mi || forced) {
         return None;
     }
@@ -84,8 +86,7 @@ fn without_prefix(
         let Some(spec) = spec_of(hit) else { return false };
         match spec.family {
             Family::C if hit.prefix == "tc_" => tc,
-            Family::C => hit.prefix.is_empty() && (c || forced),
-            Family::Jemalloc => hit.prefix.is_empty() && (c || forced),
+            Family::C | Family::Jemalloc => hit.prefix.is_empty() && (c || forced),
             Family::Tcmalloc => tc,
             Family::Mimalloc => mi || forced,
             Family::Cxx => c || tc || mi || forced,
@@ -98,7 +99,7 @@ fn without_prefix(
     let functions = without_wrappers(object, all);
     let source = scan.hits.iter().find(|hit| taken(hit)).map_or("", |hit| hit.source.name());
     let central = if c {
-        "malloc and free"
+        if names.contains("free") { "malloc and free" } else { "malloc" }
     } else if mi {
         "mi_malloc and mi_free"
     } else {

@@ -56,7 +56,7 @@ fn build(directory: &Path, compiler: &str, source: &str, flags: &[&str]) -> Path
     let file = if compiler == "g++" { "victim.cc" } else { "victim.c" };
     std::fs::write(directory.join(file), source).unwrap();
     let output = Command::new(compiler)
-        .args(["-O1", "-o", "victim", file])
+        .args(["-O1", "-fno-builtin", "-o", "victim", file])
         .args(flags)
         .current_dir(directory)
         .output()
@@ -65,15 +65,12 @@ fn build(directory: &Path, compiler: &str, source: &str, flags: &[&str]) -> Path
     directory.join("victim")
 }
 
+fn names(found: &FoundFunction) -> impl Iterator<Item = &str> {
+    std::iter::once(&found.symbol).chain(&found.aliases).map(String::as_str)
+}
+
 fn symbols(allocator: &Allocator) -> BTreeSet<&str> {
-    let names = |found: &'static FoundFunction| std::iter::once(&found.symbol).chain(&found.aliases);
-    let _ = names;
-    allocator
-        .functions
-        .iter()
-        .flat_map(|found| std::iter::once(&found.symbol).chain(&found.aliases))
-        .map(String::as_str)
-        .collect()
+    allocator.functions.iter().flat_map(names).collect()
 }
 
 fn kinds(discovery: &Discovery) -> Vec<AllocatorKind> {
@@ -262,26 +259,15 @@ fn node_is_recognised() {
 
 #[test]
 fn redis_uses_jemalloc() {
-    let redis = Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no"])
-        .stdout(Stdio::piped())
-        .spawn();
-    drop(
-        redis
-            .map(Victim)
-            .map(|victim| {
-                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-                loop {
-                    let found = victim.discover(&DiscoverOptions::default());
-                    if let Ok(found) = &found
-                        && kinds(found).contains(&AllocatorKind::Jemalloc)
-                    {
-                        break;
-                    }
-                    assert!(std::time::Instant::now() < deadline, "{found:?}");
-                    std::thread::yield_now();
-                }
-            })
-            .unwrap(),
-    );
+    let victim = Victim::start(Command::new("redis-server").args(["--port", "0", "--save", ""]));
+    assert!(kinds(&victim.discover(&DiscoverOptions::default()).unwrap()).contains(&AllocatorKind::Jemalloc));
+}
+
+#[test]
+fn a_static_program_that_never_frees_is_traced() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = PROGRAM.replace("free(malloc(100))", "malloc(100)");
+    let program = build(directory.path(), "musl-gcc", &source, &["-static"]);
+    let victim = Victim::start(&mut Command::new(&program));
+    assert_has(&victim.discover(&DiscoverOptions::default()).unwrap().allocators[0], &["malloc"]);
 }

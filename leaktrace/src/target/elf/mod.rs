@@ -133,7 +133,7 @@ impl Object {
         if header.e_machine(endian) != elf::EM_X86_64 {
             return Err(ElfError::OtherMachine);
         }
-        let (mut interpreter, mut pie) = (false, false);
+        let (mut interpreter, mut pie, mut soname) = (false, false, false);
         for segment in header.program_headers(endian, data)?.iter().take(MAX_SEGMENTS) {
             match segment.p_type(endian) {
                 elf::PT_LOAD => self.segments.push(Segment {
@@ -146,7 +146,8 @@ impl Object {
                 elf::PT_INTERP => interpreter = true,
                 elf::PT_DYNAMIC => {
                     let entries = segment.dynamic(endian, data).ok().flatten().unwrap_or_default();
-                    let flags = entries.iter().find(|entry| entry.tag(endian) == i64::from(elf::DT_FLAGS_1));
+                    let flags = entries.iter().find(|entry| entry.tag(endian) == elf::DT_FLAGS_1);
+                    soname = entries.iter().any(|entry| entry.tag(endian) == elf::DT_SONAME);
                     pie = flags.is_some_and(|entry| entry.val(endian) & u64::from(elf::DF_1_PIE) != 0);
                 }
                 elf::PT_NOTE if self.build_id.is_none() => {
@@ -157,11 +158,12 @@ impl Object {
                 _ => {}
             }
         }
-        self.kind = match (header.e_type(endian), interpreter) {
-            (_, true) => ObjectKind::Executable,
-            (elf::ET_EXEC, false) => ObjectKind::StaticExecutable,
-            (_, false) if pie => ObjectKind::StaticExecutable,
-            _ => ObjectKind::Shared,
+        // libc.so.6 names an interpreter too, because it can be run; but it has a name to be linked by.
+        let is_program = header.e_type(endian) == elf::ET_EXEC || pie || (interpreter && !soname);
+        self.kind = match (is_program, interpreter) {
+            (true, true) => ObjectKind::Executable,
+            (true, false) => ObjectKind::StaticExecutable,
+            (false, _) => ObjectKind::Shared,
         };
         // Section headers are optional: a file stripped of them is still mapped and run.
         if let Ok(sections) = header.sections(endian, data) {

@@ -23,7 +23,7 @@ fn run(command: &str, arguments: &[&str], directory: &Path) {
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn compile(directory: &Path, flags: &[&str]) -> std::path::PathBuf {
+fn compile(directory: &Path, flags: &[&str]) -> PathBuf {
     std::fs::write(
         directory.join("a.c"),
         "int answer(void) { return 42; }\nint main(void) { return answer(); }\n",
