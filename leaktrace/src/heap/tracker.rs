@@ -85,7 +85,7 @@ impl Tracker {
                 self.end_realloc(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
             }
             Event::ReallocAbandoned { header, .. } | Event::Exit { header, .. } => {
-                self.abandon_realloc(header.tid)
+                self.abandon_realloc(header.tid);
             }
             Event::Stack { hash, truncated, frames, .. } => {
                 match self.sites.add_stack(hash, frames, truncated, is_code) {
