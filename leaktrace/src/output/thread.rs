@@ -35,13 +35,11 @@ impl OutputThread {
     pub fn send(&mut self, record: Record) {
         if self.skipped > 0 {
             let notice = Record::Notice(self.skipped_notice(&record));
-            match self.queue.try_send(notice) {
-                Ok(()) => self.skipped = 0,
-                Err(_) => {
-                    self.skipped += 1;
-                    return;
-                }
+            if self.queue.try_send(notice).is_err() {
+                self.skipped += 1;
+                return;
             }
+            self.skipped = 0;
         }
         // A thread that ended told so by `on_end`; what follows has no reader.
         if let Err(TrySendError::Full(_)) = self.queue.try_send(record) {
