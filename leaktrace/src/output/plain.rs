@@ -46,8 +46,11 @@ impl<W: Write, N: Write> PlainWriter<W, N> {
             let _ = write!(line, "  resident {}", text::bytes(rss));
         }
         let _ = write!(line, "  lost {}", summary::losses(&tick.losses));
-        // The sites are not needed again, and a tree may have many processes.
-        self.before.insert(tick.pid, Tick { sites: Vec::new(), ..tick.clone() });
+        // A tree may go through thousands of children; of those that are gone nothing follows.
+        match tick.rss_bytes {
+            Some(_) => self.before.insert(tick.pid, Tick { sites: Vec::new(), ..tick.clone() }),
+            None => self.before.remove(&tick.pid),
+        };
         line.push('\n');
         line
     }

@@ -41,7 +41,7 @@ pub(super) fn callers(stack: &[Frame], columns: usize) -> String {
         let room = columns.saturating_sub(width(&line) + ARROW.chars().count());
         let name = name(frame);
         // Less room than this shows no shortened name that one could recognise.
-        if room < 8 && !fits(&name, room) {
+        if room < 12 && !fits(&name, room) {
             let more = " …";
             if width(&line) + more.len() <= columns {
                 line.push_str(more);

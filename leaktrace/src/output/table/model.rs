@@ -8,7 +8,7 @@ use crate::cli::Sort;
 use crate::output::rates::Rates;
 use crate::output::record::{Header, Losses, Notice, Record, Site, SiteTick, Summary, Tick};
 
-/// Earlier notices are in the summary's scroll-back, not in the view.
+/// Notices that are kept; the view shows the last.
 const MAX_NOTICES: usize = 100;
 
 /// Stacks that are kept; the view shows far fewer, and a site whose stack was dropped still has its function's name.
@@ -108,6 +108,10 @@ impl Data {
 
     fn tick(&mut self, tick: &Tick) {
         self.processes.entry(tick.pid).or_default().tick(tick);
+        // A child that is gone leaks no more, and a tree may go through thousands of them.
+        if tick.rss_bytes.is_none() && self.processes.len() > 1 {
+            self.processes.remove(&tick.pid);
+        }
         let live = self.processes.values().map(|process| process.tick.live_bytes);
         self.history.push(tick.t, live.fold(0, u64::saturating_add));
     }
@@ -285,6 +289,8 @@ mod tests {
         let both = model.shown().totals();
         assert_eq!(both.live_bytes, one.live_bytes + 5);
         assert_eq!(both.unknown_frees, one.unknown_frees * 2);
+        model.apply(&Record::Tick(Tick { pid: 1, rss_bytes: None, ..fixture::tick(193.0, 5, 0) }));
+        assert_eq!(model.shown().totals().live_bytes, one.live_bytes);
         let (growth, seconds) = one.growth.unwrap();
         assert!(growth > 1e6 && (seconds - 30.0).abs() < 1e-6, "{growth} over {seconds}");
         assert!((one.rates.unwrap().allocs - 24_000.0).abs() < 1.0);
