@@ -304,6 +304,17 @@ impl Pipeline {
         }
     }
 
+    /// A notice about the trace as a whole, now.
+    pub fn notice(&self, level: Level, code: &str, message: &str) -> Record {
+        let pid = self.processes.values().next().map_or(0, |traced| traced.pid);
+        notice(self.t, pid, level, code, message.to_owned())
+    }
+
+    /// Where a process has code, as it was last told.
+    pub fn code(&self, process: u16) -> Option<&[(u64, u64)]> {
+        self.processes.get(&process).map(|traced| traced.code.as_slice())
+    }
+
     /// Is the address known as code of the process?
     pub fn knows_code(&self, process: u16, address: u64) -> bool {
         self.processes.get(&process).is_none_or(|traced| is_code(&traced.code, address))
