@@ -126,8 +126,7 @@ impl Build {
             self.flags,
             self.strip
         ));
-        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(digest.finalize());
-        let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let key = digest.finalize().iter().take(8).fold(0u64, |key, byte| key << 8 | u64::from(*byte));
         let stem = source.file_stem().and_then(OsStr::to_str).unwrap_or("victim");
         // The command name keeps 15 bytes, so the readable part comes first.
         Ok(format!("{stem}-{key:016x}"))

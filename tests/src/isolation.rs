@@ -16,8 +16,8 @@ use crate::{DEADLINE, Victim, children};
 /// The copies have other inodes than the host's files, so whoever opens the host's libc looks at the wrong file.
 #[derive(Debug)]
 pub struct Namespaced {
-    /// The victim; its own `pid` is that of its namespace.
-    pub victim: Victim,
+    /// Its own `pid` is that of its namespace.
+    victim: Victim,
     /// Process id as the host sees it.
     pub host_pid: u32,
     _root: TempDir,
@@ -50,6 +50,11 @@ impl Namespaced {
             bail!("unshare has not exactly one child");
         };
         Ok(Self { victim, host_pid, _root: root })
+    }
+
+    /// Hands the victim over; its root stays until `run` returns.
+    pub fn with_victim<T>(self, run: impl FnOnce(Victim) -> T) -> T {
+        run(self.victim)
     }
 }
 

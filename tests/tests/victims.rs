@@ -12,15 +12,21 @@ fn expect_consistent(ledger: &Ledger) {
 }
 
 fn ledger_of(mut victim: Victim) -> Ledger {
-    victim.go(50_000, 7, 8).unwrap();
-    let ledger = victim.report().unwrap();
-    assert!(victim.quit().unwrap().success());
+    victim.go(50_000, 7, 8).expect("the victim works");
+    let ledger = victim.report().expect("the victim reports");
+    assert!(victim.quit().expect("the victim ends").success());
     expect_consistent(&ledger);
     ledger
 }
 
 fn totals(ledger: &Ledger) -> [u64; 5] {
-    [ledger.allocs, ledger.frees, ledger.unknown, ledger.bytes, ledger.alloc_bytes.unwrap()]
+    [
+        ledger.allocs,
+        ledger.frees,
+        ledger.unknown,
+        ledger.bytes,
+        ledger.alloc_bytes.expect("the ledger tells all bytes"),
+    ]
 }
 
 #[test]
