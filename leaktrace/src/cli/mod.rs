@@ -25,7 +25,7 @@ pub mod defaults {
     /// `--ring-size`.
     pub const RING_SIZE: &str = "64MiB";
     /// `--max-stacks`.
-    pub const MAX_STACKS: &str = "65536";
+    pub const MAX_STACKS: &str = "131072";
 }
 
 /// Finds the memory leak in a process that is already running.

@@ -45,6 +45,12 @@ impl OutputThread {
         }
     }
 
+    /// Hands a record over, waiting for room: for records that do not come from a running process.
+    pub fn send_waiting(&self, record: Record) {
+        // A thread that ended told so by `on_end`; what follows has no reader.
+        let _ = self.queue.send(record);
+    }
+
     /// Hands over the last record, waiting for room, and waits until all is written.
     pub fn finish(mut self, last: Option<Record>) -> Result<(), SinkError> {
         if let Some(last) = last {

@@ -5,3 +5,4 @@ pub mod object;
 pub mod placement;
 pub mod plan;
 pub mod programs;
+pub mod trial;

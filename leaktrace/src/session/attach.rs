@@ -48,6 +48,19 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// Is there code mapped from a file that was not looked at?
+    pub(super) fn has_new(&self, maps: &[Mapping]) -> bool {
+        let mut files = maps.iter().filter(|one| one.executable).filter_map(Mapping::file_id);
+        files.any(|file| !self.seen.contains(&file))
+    }
+
+    /// Takes over the probes of another process, to take all away at once.
+    pub(super) fn absorb(&mut self, other: Self) {
+        for (file, links) in other.links {
+            self.links.entry(file).or_default().extend(links);
+        }
+    }
+
     /// Takes all probes away, on a thread of its own: it takes the kernel about 100 ms.
     pub(super) fn detach(self) {
         let links: Vec<_> = self.links.into_values().flatten().collect();
@@ -143,7 +156,8 @@ impl Attacher {
             self.known.entry(allocator.object.identity).or_default().allocators.push(allocator);
         }
         if let Some(linker) = linker {
-            self.known.entry(linker.0.identity).or_default().linker = Some(linker);
+            let file = linker.0.identity;
+            self.known.entry(file).or_default().linker = Some(linker);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! happens here: names are found, files written and terminals drawn on other threads.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     path::PathBuf,
     thread::{Builder, JoinHandle},
@@ -22,6 +22,7 @@ use super::{
     recorder::Recorder,
 };
 use crate::{
+    cli::Sort,
     error::{ExitCode, Failure},
     event::{Event, Ring},
     heap::Limits,
@@ -59,6 +60,7 @@ pub(super) enum Happening {
 #[derive(Debug)]
 enum Command {
     Fact(Box<Fact>),
+    Sort(Sort),
     Finish(Box<Fact>, Option<PathBuf>),
 }
 
@@ -69,6 +71,8 @@ pub(super) struct Setup {
     pub(super) output: OutputThread,
     pub(super) recorder: Option<Recorder>,
     pub(super) happenings: UnboundedSender<Happening>,
+    /// What must be known before the first event is read.
+    pub(super) first: Vec<Fact>,
 }
 
 /// The supervisor's hold on the event thread.
@@ -93,6 +97,11 @@ impl Engine {
     pub(super) fn tell(&self, fact: Fact) {
         // The thread only ends before it is finished when it failed; `finish` tells.
         let _ = self.commands.send(Command::Fact(Box::new(fact)));
+    }
+
+    /// Ranks the sites by something else from the next tick on.
+    pub(super) fn sort_by(&self, sort: Sort) {
+        let _ = self.commands.send(Command::Sort(sort));
     }
 
     /// Tells the last fact, writes the live blocks where asked, and waits until all is out.
@@ -127,7 +136,9 @@ fn run(
     .map_err(|error| internal("start the thread that finds names", &error))?;
     runtime.block_on(async move {
         let ring = Ring::new(setup.ring).map_err(|error| internal("read the ring buffer", &error))?;
-        let thread = EventThread {
+        let mut thread = EventThread {
+            commands,
+            held_back: VecDeque::new(),
             ring,
             pipeline: Pipeline::new(setup.view, Limits::default()),
             output: setup.output,
@@ -139,7 +150,10 @@ fn run(
             pause: PAUSE.0,
             names_due: Instant::now() + NAMES_EVERY / 2,
         };
-        thread.run(commands).await
+        for fact in setup.first {
+            thread.fact(fact);
+        }
+        thread.run().await
     })
 }
 
@@ -155,6 +169,9 @@ struct Watched {
 }
 
 struct EventThread {
+    commands: UnboundedReceiver<Command>,
+    /// Commands that wait until the ring is empty.
+    held_back: VecDeque<Command>,
     ring: Ring,
     pipeline: Pipeline,
     output: OutputThread,
@@ -168,13 +185,19 @@ struct EventThread {
 }
 
 impl EventThread {
-    async fn run(mut self, mut commands: UnboundedReceiver<Command>) -> Result<(), Failure> {
+    async fn run(mut self) -> Result<(), Failure> {
         loop {
+            while let Some(command) = self.held_back.pop_front() {
+                match command {
+                    Command::Fact(fact) => self.fact(*fact),
+                    Command::Sort(sort) => self.pipeline.sort_by(sort),
+                    Command::Finish(end, dump) => return self.finish(*end, dump).await,
+                }
+            }
             tokio::select! {
                 biased;
-                command = commands.recv() => match command {
-                    Some(Command::Fact(fact)) => self.fact(*fact),
-                    Some(Command::Finish(end, dump)) => return self.finish(*end, dump, commands).await,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.held_back.push_back(command),
                     None => return Ok(()),
                 },
                 ready = self.ring.readable() => {
@@ -188,16 +211,16 @@ impl EventThread {
     }
 
     fn fact(&mut self, fact: Fact) {
+        if wants_empty_ring(&fact) {
+            self.drain(usize::MAX);
+        }
         match &fact {
-            // What the ring holds happened before the tick.
-            Fact::Tick(_) | Fact::End { .. } => self.drain(usize::MAX),
             Fact::Process { process, pid, .. } => {
                 let now = Instant::now();
                 let watched = Watched { pid: *pid, generation: 0, maps_due: now, maps_pause: PAUSE.1 };
                 self.processes.insert(*process, watched);
             }
             Fact::Gone { process } => {
-                self.drain(usize::MAX);
                 self.processes.remove(process);
             }
             Fact::Code { process, .. } => {
@@ -218,6 +241,8 @@ impl EventThread {
         for _ in 0..batches.min(1 << 12) {
             let Some((batch, count)) = self.ring.take(|record| rare.push(record.to_vec())) else { break };
             records += count;
+            // A process is told of before its probes are placed: what was told by now is older than these records.
+            self.take_facts();
             for record in rare.drain(..) {
                 if let Ok(event) = Event::decode(&record) {
                     self.look_at(&event);
@@ -227,6 +252,16 @@ impl EventThread {
         }
         let pause = if records > 0 { self.pause / 2 } else { self.pause * 2 };
         self.pause = pause.clamp(PAUSE.0, PAUSE.1);
+    }
+
+    /// Takes the facts told so far; what wants an empty ring first is held back.
+    fn take_facts(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Fact(fact) if self.held_back.is_empty() && !wants_empty_ring(&fact) => self.fact(*fact),
+                command => self.held_back.push_back(command),
+            }
+        }
     }
 
     /// Sees to what an event asks for before the pipeline takes it.
@@ -294,12 +329,7 @@ impl EventThread {
     }
 
     /// The end: the last events, the names still missing, the summary, the live blocks.
-    async fn finish(
-        mut self,
-        end: Fact,
-        dump: Option<PathBuf>,
-        mut commands: UnboundedReceiver<Command>,
-    ) -> Result<(), Failure> {
+    async fn finish(mut self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
         self.drain(usize::MAX);
         self.names_due = Instant::now();
         self.ask_for_names();
@@ -307,13 +337,7 @@ impl EventThread {
         while self.symbolizer.queue_len() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(5)).await;
         }
-        while let Ok(command) = commands.try_recv() {
-            if let Command::Fact(fact) = command
-                && matches!(*fact, Fact::Symbols { .. })
-            {
-                self.step(Input::Fact(*fact));
-            }
-        }
+        self.take_facts();
         let dumped = dump.map_or(Ok(()), |path| dump_live(&self.pipeline, &path));
         let end = Input::Fact(end);
         self.pipeline.step(&end, &mut self.records);
@@ -327,6 +351,11 @@ impl EventThread {
         recorded?;
         written.or_else(|failure| failure.map_or(Ok(()), Err))
     }
+}
+
+/// What the ring holds happened before these: it is read first.
+fn wants_empty_ring(fact: &Fact) -> bool {
+    matches!(fact, Fact::Tick(_) | Fact::Gone { .. } | Fact::End { .. })
 }
 
 /// Writes every live block of a trace.

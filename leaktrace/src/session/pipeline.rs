@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
+    cli::Sort,
     event::{Batch, Cause, Event, LossCounts, OrderCheck},
     heap::{Block, Limits, SiteIds, Tracker},
     output::record::{
@@ -301,6 +302,21 @@ impl Pipeline {
                 let age = now.saturating_sub(block.birth_ns) as f64 / 1e9;
                 f(traced.pid, age, block);
             });
+        }
+    }
+
+    /// Ranks the sites by something else from now on.
+    pub fn sort_by(&mut self, sort: Sort) {
+        self.view.sort = sort;
+    }
+
+    /// What was seen at the last tick, with the usage of the processes as it was then.
+    pub fn last_tick(&self) -> Tick {
+        Tick {
+            t: self.t,
+            losses: self.losses.kernel().to_vec(),
+            processes: self.processes.values().filter_map(|traced| traced.usage.clone()).collect(),
+            ..Tick::default()
         }
     }
 
