@@ -6,3 +6,4 @@ pub mod object;
 pub mod placement;
 pub mod plan;
 pub mod programs;
+pub mod trial;
