@@ -47,7 +47,7 @@ enum Outcome {
 /// Sets a return probe in a filtered child of our own and sees whether it lives.
 ///
 /// Takes some tenths of a second, and starts this program anew: its `main` must begin with [`run_child_if_asked`].
-pub fn try_return_probe(programs: &mut Programs) -> TrialResult {
+pub fn run(programs: &mut Programs) -> TrialResult {
     judge(child_command, |pid| attach_both(programs, pid))
 }
 
@@ -56,11 +56,11 @@ fn judge(
     command: impl Fn() -> Command,
     mut attach: impl FnMut(NonZeroU32) -> io::Result<Vec<Box<dyn Link>>>,
 ) -> TrialResult {
-    let result = match run(command(), &mut attach) {
+    let result = match run_child(command(), &mut attach) {
         Ok(Outcome::Lived) => Ok(TrialResult::Survived),
         Ok(Outcome::Killed(signal)) => {
             tracing::debug!("signal {signal} ended the filtered child that had a return probe");
-            run(command(), &mut |_| Ok(Vec::new())).map(|outcome| match outcome {
+            run_child(command(), &mut |_| Ok(Vec::new())).map(|outcome| match outcome {
                 Outcome::Lived => TrialResult::Died,
                 Outcome::Killed(_) => TrialResult::Failed,
             })
@@ -80,7 +80,7 @@ fn child_command() -> Command {
 }
 
 /// Runs a child once: attaches when it is ready, lets it go, and waits for its end.
-fn run(
+fn run_child(
     mut command: Command,
     attach: &mut dyn FnMut(NonZeroU32) -> io::Result<Vec<Box<dyn Link>>>,
 ) -> io::Result<Outcome> {

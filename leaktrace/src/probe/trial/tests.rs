@@ -31,13 +31,13 @@ fn nothing(_: NonZeroU32) -> io::Result<Vec<Box<dyn Link>>> {
 
 #[test]
 fn without_a_probe_the_child_lives() {
-    assert_eq!(run(command(ASKED), &mut nothing).unwrap(), Outcome::Lived);
+    assert_eq!(run_child(command(ASKED), &mut nothing).unwrap(), Outcome::Lived);
     assert_eq!(judge(|| command(ASKED), nothing), TrialResult::Survived);
 }
 
 #[test]
 fn any_other_system_call_is_death() {
-    assert_eq!(run(command(BREAKS_OUT), &mut nothing).unwrap(), Outcome::Killed(libc::SIGSYS));
+    assert_eq!(run_child(command(BREAKS_OUT), &mut nothing).unwrap(), Outcome::Killed(libc::SIGSYS));
     // It dies without a probe as well, so the probe is not to blame.
     assert_eq!(judge(|| command(BREAKS_OUT), nothing), TrialResult::Failed);
 }
