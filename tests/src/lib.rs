@@ -1,1 +1,29 @@
-//! Shared parts of the end-to-end tests.
+//! Shared parts of the end-to-end tests: victim programs, the leaktrace binary, and how their accounts compare.
+//!
+//! All waiting is on conditions with one generous deadline ([`DEADLINE`]), and everything that is started is ended by
+//! the value that started it, by its own process id.
+
+mod accounts;
+mod build;
+mod isolation;
+mod leaktrace;
+mod ledger;
+mod lines;
+mod memory;
+mod processes;
+mod service;
+mod victim;
+
+pub use accounts::{Totals, dumped_blocks, within_percent};
+pub use build::{Build, Language, cache_directory, rust_victim, victim_source};
+pub use isolation::{Namespaced, deleted_binary};
+pub use leaktrace::{Ended, Leaktrace, leaktrace_binary};
+pub use ledger::Ledger;
+pub use lines::Lines;
+pub use memory::altered_code;
+pub use processes::{children, is_alive, parent_chain_contains};
+pub use service::{Nginx, Postgres, PostgresSession, Redis, free_port};
+pub use victim::{Victim, system_library};
+
+/// How long anything may take on the slowest machine before a test gives up: a condition's deadline, not a sleep.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_mins(1);

@@ -81,7 +81,8 @@ fn conclude(summary: &Value, seconds: u32) -> Result<()> {
     println!("{:>12} {:>10}  allocated by", "bytes", "blocks");
     let sites = summary["sites"].as_array().context("the summary has no sites")?;
     for site in sites.iter().take(5) {
-        println!("{:>12} {:>10}  {}", site["live_bytes"], site["live_count"], path_of(site));
+        let (bytes, blocks) = (site["live_bytes"].to_string(), site["live_count"].to_string());
+        println!("{bytes:>12} {blocks:>10}  {}", path_of(site));
     }
     let lost = &summary["losses"]["total"];
     println!("events received {}, lost {lost}", summary["events"]);

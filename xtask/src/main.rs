@@ -1,5 +1,7 @@
 //! Project tasks: `cargo xtask <demo|test|bpf|bench|soak|gen>`.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -61,8 +63,18 @@ enum Bpf {
     Check,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
         Task::Demo { seconds } => demo::run(seconds),
         Task::Test { install } => test::run(install),
         Task::Bpf(Bpf::Toolchain) => bpf::install_toolchain(),

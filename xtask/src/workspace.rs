@@ -11,8 +11,10 @@ use crate::privilege::Root;
 
 /// The root directory of the workspace.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    // `cargo run` names the package's directory as it is now, the compiler as it was when xtask was compiled.
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = PathBuf::from(here);
+    here.parent().unwrap_or(&here).to_owned()
 }
 
 /// Where cargo puts what it builds.

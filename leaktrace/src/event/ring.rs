@@ -4,6 +4,7 @@ use std::{io, os::fd::{AsFd, AsRawFd, RawFd}};
 
 use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
+use leaktrace_common::Kind;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::BatchWriter;
@@ -41,11 +42,15 @@ impl Ring {
         Ok(())
     }
 
-    /// The next batch of what waits in the ring; `None` when it is empty.
-    pub fn take(&mut self) -> Option<(Bytes, u64)> {
+    /// The next batch of what waits in the ring; `None` when it is empty. Records that are neither an allocation nor
+    /// a free are shown to `rare` as well.
+    pub fn take(&mut self, mut rare: impl FnMut(&[u8])) -> Option<(Bytes, u64)> {
         let inner = self.ring.get_mut();
         while self.batch.len() < BATCH_BYTES {
             let Some(record) = inner.0.next() else { break };
+            if record.first().is_some_and(|&kind| kind >= Kind::Stack as u8) {
+                rare(&record);
+            }
             self.batch.push(&record);
         }
         if self.batch.is_empty() {

@@ -36,3 +36,6 @@ impl Default for Limits {
         Self { max_blocks: 50_000_000, max_sites: 1_000_000, max_frames: 16 << 20 }
     }
 }
+
+#[cfg(test)]
+mod model;

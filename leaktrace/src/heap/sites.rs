@@ -34,7 +34,7 @@ struct Assignment {
 
 #[derive(Debug)]
 pub(super) struct Sites {
-    sites: Vec<Site>,
+    all: Vec<Site>,
     assignments: FxHashMap<u64, Assignment>,
     /// Sites of the running image by their call path: hash of the path, index.
     by_path: HashTable<(u64, u32)>,
@@ -43,30 +43,30 @@ pub(super) struct Sites {
     cut: Vec<u64>,
     ids: SiteIds,
     new: Vec<u32>,
-    max_sites: usize,
+    limit: usize,
 }
 
 impl Sites {
     pub(super) fn new(limits: &Limits, start_ns: u64, ids: SiteIds) -> Self {
         Self {
-            sites: vec![Site::new(NO_STACK_SITE, start_ns), Site::new(OVERFLOW_SITE, start_ns)],
+            all: vec![Site::new(NO_STACK_SITE, start_ns), Site::new(OVERFLOW_SITE, start_ns)],
             assignments: FxHashMap::default(),
             by_path: HashTable::new(),
             stacks: Stacks::new(limits.max_frames),
             cut: Vec::new(),
             ids,
             new: Vec::new(),
-            max_sites: limits.max_sites.min(MAX_SITE_INDEX as usize - 1),
+            limit: limits.max_sites.min(MAX_SITE_INDEX as usize - 1),
         }
     }
 
     pub(super) fn as_slice(&self) -> &[Site] {
-        &self.sites
+        &self.all
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Site> {
-        self.sites.get_mut(index as usize)
+        self.all.get_mut(index as usize)
     }
 
     /// Index of the site with this id: ids grow with the index, but for the two at the front.
@@ -75,7 +75,7 @@ impl Sites {
             NO_STACK_SITE => Some(NO_STACK_INDEX),
             OVERFLOW_SITE => Some(OVERFLOW_INDEX),
             _ => {
-                let numbered = self.sites.get(RESERVED..).unwrap_or(&[]);
+                let numbered = self.all.get(RESERVED..).unwrap_or(&[]);
                 numbered.binary_search_by_key(&id, |site| site.id).ok().map(|index| (index + RESERVED) as u32)
             }
         }
@@ -100,7 +100,7 @@ impl Sites {
 
     #[cold]
     fn assign(&mut self, hash: u64, now_ns: u64, is_code: &dyn Fn(u64) -> bool) -> u32 {
-        if self.assignments.len() >= self.max_sites.saturating_mul(HASHES_PER_SITE) {
+        if self.assignments.len() >= self.limit.saturating_mul(HASHES_PER_SITE) {
             return OVERFLOW_INDEX;
         }
         let path = self.path(hash, is_code);
@@ -112,11 +112,11 @@ impl Sites {
     }
 
     fn create(&mut self, path: Option<CallPath>, now_ns: u64) -> u32 {
-        if self.sites.len() >= self.max_sites.saturating_add(RESERVED) {
+        if self.all.len() >= self.limit.saturating_add(RESERVED) {
             return OVERFLOW_INDEX;
         }
-        let index = self.sites.len() as u32;
-        self.sites.push(Site::new(self.ids.next(), now_ns));
+        let index = self.all.len() as u32;
+        self.all.push(Site::new(self.ids.next(), now_ns));
         if let Some(path) = path {
             self.name(index, path);
         }
@@ -126,7 +126,7 @@ impl Sites {
     /// Gives a site its call path.
     fn name(&mut self, index: u32, path: CallPath) {
         let hash = path.hash();
-        let Some(site) = self.sites.get_mut(index as usize) else { return };
+        let Some(site) = self.all.get_mut(index as usize) else { return };
         site.set_stack(path.stack, path.depth, path.truncated);
         self.new.push(site.id);
         self.by_path.insert_unique(hash, (hash, index), |&(hash, _)| hash);
@@ -134,7 +134,7 @@ impl Sites {
 
     fn find(&self, path: &CallPath) -> Option<u32> {
         let same = |&(_, index): &(u64, u32)| {
-            let site = self.sites.get(index as usize);
+            let site = self.all.get(index as usize);
             site.is_some_and(|site| site.frames() == path.frames() && site.truncated == path.truncated)
         };
         self.by_path.find(path.hash(), same).map(|&(_, index)| index)
@@ -188,7 +188,7 @@ impl Sites {
         self.assignments.clear();
         self.by_path.clear();
         self.cut.clear();
-        for (index, site) in self.sites.iter_mut().enumerate() {
+        for (index, site) in self.all.iter_mut().enumerate() {
             site.end();
             site.ended = index >= RESERVED;
         }

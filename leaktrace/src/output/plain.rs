@@ -3,6 +3,7 @@
 //! Data goes to one writer (standard output), notices to another (standard error).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write;
 
 use super::escape::visible;
@@ -35,17 +36,21 @@ impl<W: Write, N: Write> PlainWriter<W, N> {
             text::bytes(tick.live_bytes),
             text::count(tick.live_count)
         );
+        // Writing into a string cannot fail.
         if let Some(rates) = rates {
             let growth = text::rate(rates.growth_bytes);
             let (allocs, frees) = (text::per_second(rates.allocs), text::per_second(rates.frees));
-            line.push_str(&format!(" ({growth})  allocs {allocs}  frees {frees}"));
+            let _ = write!(line, " ({growth})  allocs {allocs}  frees {frees}");
         }
         if let Some(rss) = tick.rss_bytes {
-            line.push_str(&format!("  resident {}", text::bytes(rss)));
+            let _ = write!(line, "  resident {}", text::bytes(rss));
         }
-        line.push_str(&format!("  lost {}", summary::losses(&tick.losses)));
-        // The sites are not needed again, and a tree may have many processes.
-        self.before.insert(tick.pid, Tick { sites: Vec::new(), ..tick.clone() });
+        let _ = write!(line, "  lost {}", summary::losses(&tick.losses));
+        // A tree may go through thousands of children; of those that are gone nothing follows.
+        match tick.rss_bytes {
+            Some(_) => self.before.insert(tick.pid, Tick { sites: Vec::new(), ..tick.clone() }),
+            None => self.before.remove(&tick.pid),
+        };
         line.push('\n');
         line
     }

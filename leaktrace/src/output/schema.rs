@@ -7,7 +7,7 @@ use super::record::{Record, SCHEMA};
 
 /// The schema of one line of the output, pretty-printed, with a line feed at its end.
 ///
-/// Stable for the same record types: `docs/` keeps a copy, and a test compares.
+/// Stable for the same record types, so that a committed copy can be compared with it.
 pub fn schema_json() -> String {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Record>();
     schema.insert("$id".to_owned(), Value::from(format!("urn:leaktrace:schema:{SCHEMA}")));

@@ -125,9 +125,9 @@ pub(super) fn losses(losses: &Losses) -> String {
     let mut causes: Vec<_> = losses.causes.iter().filter(|(_, count)| **count > 0).collect();
     causes.sort_by(|a, b| b.1.cmp(a.1));
     let causes: Vec<String> =
-        causes.iter().map(|(cause, count)| format!("{} {}", visible(cause), text::count(**count))).collect();
+        causes.iter().map(|(cause, count)| format!("{} {count}", visible(cause))).collect();
     let meaning = if losses.total == 0 { "figures stay exact" } else { "figures are NOT exact" };
-    format!("{} ({}): {meaning}", text::count(losses.total), causes.join(", "))
+    format!("{} ({}): {meaning}", losses.total, causes.join(", "))
 }
 
 #[cfg(test)]

@@ -22,10 +22,8 @@ impl OutputThread {
     pub fn spawn(sink: Box<dyn Sink>, on_end: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (queue, records) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
-            let result = feed(sink, &records);
-            drop(records);
-            on_end();
-            result
+            let _told = TellsEnd(Some(on_end));
+            feed(sink, &records)
         })?;
         Ok(Self { queue, thread, skipped: 0 })
     }
@@ -35,18 +33,22 @@ impl OutputThread {
     pub fn send(&mut self, record: Record) {
         if self.skipped > 0 {
             let notice = Record::Notice(self.skipped_notice(&record));
-            match self.queue.try_send(notice) {
-                Ok(()) => self.skipped = 0,
-                Err(_) => {
-                    self.skipped += 1;
-                    return;
-                }
+            if self.queue.try_send(notice).is_err() {
+                self.skipped += 1;
+                return;
             }
+            self.skipped = 0;
         }
         // A thread that ended told so by `on_end`; what follows has no reader.
         if let Err(TrySendError::Full(_)) = self.queue.try_send(record) {
             self.skipped += 1;
         }
+    }
+
+    /// Hands a record over, waiting for room: for records that do not come from a running process.
+    pub fn send_waiting(&self, record: Record) {
+        // A thread that ended told so by `on_end`; what follows has no reader.
+        let _ = self.queue.send(record);
     }
 
     /// Hands over the last record, waiting for room, and waits until all is written.
@@ -79,6 +81,17 @@ impl OutputThread {
         };
         let message = format!("the output is read too slowly: {} records were left out of it", self.skipped);
         Notice { t, pid, level: Level::Warning, code: "output_skipped".to_owned(), message }
+    }
+}
+
+/// Tells the end of the thread, also where a panic is the end.
+struct TellsEnd<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for TellsEnd<F> {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell();
+        }
     }
 }
 

@@ -1,11 +1,40 @@
 //! Wires the rooms for one run.
 
+mod attach;
+mod clock;
+mod doctor;
+mod engine;
 mod input;
+mod launch;
+mod live;
 mod pipeline;
 mod ranking;
+mod recorder;
+mod replay;
+mod sinks;
 mod watch;
 
 pub use input::{Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
 pub use watch::{ChildUsage, Finding, Observed, Watch};
+
+use crate::{
+    cli::{Cli, Command},
+    error::Failure,
+};
+
+/// The parts of the program that other processes of ours play: called before anything else.
+pub fn play_other_parts() {
+    crate::probe::trial::run_child_if_asked();
+    launch::become_command_if_asked();
+}
+
+/// Does what the command line asks.
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        Some(Command::Doctor(options)) => doctor::run(options, &cli.general),
+        Some(Command::Replay(options)) => replay::run(options, &cli.general),
+        None => live::run(&cli.trace, &cli.general),
+    }
+}

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
+    cli::Sort,
     event::{Batch, Cause, Event, LossCounts, OrderCheck},
     heap::{Block, Limits, SiteIds, Tracker},
     output::record::{
@@ -302,6 +303,32 @@ impl Pipeline {
                 f(traced.pid, age, block);
             });
         }
+    }
+
+    /// Ranks the sites by something else from now on.
+    pub fn sort_by(&mut self, sort: Sort) {
+        self.view.sort = sort;
+    }
+
+    /// What was seen at the last tick, with the usage of the processes as it was then.
+    pub fn last_tick(&self) -> Tick {
+        Tick {
+            t: self.t,
+            losses: self.losses.kernel().to_vec(),
+            processes: self.processes.values().filter_map(|traced| traced.usage.clone()).collect(),
+            ..Tick::default()
+        }
+    }
+
+    /// A notice about the trace as a whole, now.
+    pub fn notice(&self, level: Level, code: &str, message: &str) -> Record {
+        let pid = self.processes.values().next().map_or(0, |traced| traced.pid);
+        notice(self.t, pid, level, code, message.to_owned())
+    }
+
+    /// Where a process has code, as it was last told.
+    pub fn code(&self, process: u16) -> Option<&[(u64, u64)]> {
+        self.processes.get(&process).map(|traced| traced.code.as_slice())
     }
 
     /// Is the address known as code of the process?

@@ -34,6 +34,7 @@ pub struct Process {
 
 /// What decides how a process may be traced, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Facts {
     /// Seccomp mode: 0 none, 1 strict, 2 filter.
     pub seccomp: u8,

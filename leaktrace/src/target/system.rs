@@ -8,10 +8,11 @@ use caps::{CapSet, Capability};
 use super::hazard::KernelVersion;
 
 /// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`: the inode number of the initial pid namespace.
-const INITIAL_PID_NAMESPACE: u64 = 0xeffffffc;
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// The capabilities that tracing asks for, as we hold them (effective set).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of capabilities")]
 pub struct Capabilities {
     /// CAP_BPF: load programs and maps.
     pub bpf: bool,

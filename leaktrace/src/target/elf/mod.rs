@@ -150,8 +150,8 @@ impl Object {
                 elf::PT_INTERP => interpreter = true,
                 elf::PT_DYNAMIC => {
                     let entries = segment.dynamic(endian, data).ok().flatten().unwrap_or_default();
-                    let flags = entries.iter().find(|entry| entry.tag(endian) == i64::from(elf::DT_FLAGS_1));
-                    soname = entries.iter().any(|entry| entry.tag(endian) == i64::from(elf::DT_SONAME));
+                    let flags = entries.iter().find(|entry| entry.tag(endian) == elf::DT_FLAGS_1);
+                    soname = entries.iter().any(|entry| entry.tag(endian) == elf::DT_SONAME);
                     pie = flags.is_some_and(|entry| entry.val(endian) & u64::from(elf::DF_1_PIE) != 0);
                 }
                 elf::PT_NOTE if self.build_id.is_none() => {

@@ -1,0 +1,266 @@
+//! The tracker against a naive model: any order of events, losses and interleaved reallocations included.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use leaktrace_common::Header;
+use proptest::prelude::*;
+
+use super::{Limits, SiteIds, Tracker};
+use crate::event::{Event, Frames};
+
+/// One step of a random history. Few addresses, threads and stacks, so that they meet.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Allocate { tid: u32, address: u64, size: u64, stack: u64 },
+    Free { tid: u32, address: u64 },
+    Begin { tid: u32, address: u64 },
+    End { tid: u32, address: u64, size: u64, stack: u64 },
+    Abandon { tid: u32 },
+    Exit { tid: u32 },
+    Stack { stack: u64 },
+    CodeChanged,
+    Exec,
+    Tick,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let tid = 1..4_u32;
+    let address = 1..9_u64;
+    let size = prop_oneof![0..100_u64, Just(1 << 41), Just(u64::MAX)];
+    let stack = 0..6_u64;
+    prop_oneof![
+        8 => (tid.clone(), address.clone(), size.clone(), stack.clone())
+            .prop_map(|(tid, address, size, stack)| Step::Allocate { tid, address, size, stack }),
+        8 => (tid.clone(), address.clone()).prop_map(|(tid, address)| Step::Free { tid, address }),
+        6 => (tid.clone(), address.clone()).prop_map(|(tid, address)| Step::Begin { tid, address }),
+        6 => (tid.clone(), 0..9_u64, size, stack.clone())
+            .prop_map(|(tid, address, size, stack)| Step::End { tid, address, size, stack }),
+        1 => tid.clone().prop_map(|tid| Step::Abandon { tid }),
+        1 => tid.prop_map(|tid| Step::Exit { tid }),
+        2 => stack.prop_map(|stack| Step::Stack { stack }),
+        1 => Just(Step::CodeChanged),
+        1 => Just(Step::Exec),
+        1 => Just(Step::Tick),
+    ]
+}
+
+/// What a history must come to, written as plainly as possible: address -> (size, tid of its allocation).
+#[derive(Debug, Default)]
+struct Model {
+    live: BTreeMap<u64, (u64, u32)>,
+    in_flight: BTreeMap<u32, (u64, Option<(u64, u32)>)>,
+    max_blocks: usize,
+    allocs: u64,
+    frees: u64,
+    unknown_frees: u64,
+    displaced: u64,
+    dropped: u64,
+    full: u64,
+    peak: u64,
+}
+
+impl Model {
+    fn count(&self) -> usize {
+        self.live.len() + self.in_flight.values().filter(|(_, block)| block.is_some()).count()
+    }
+
+    fn blocks(&self) -> Vec<(u64, u64, u32)> {
+        let moving = self.in_flight.values().filter_map(|&(address, block)| Some((address, block?)));
+        let live = self.live.iter().map(|(&address, &block)| (address, block));
+        let mut blocks: Vec<_> =
+            live.chain(moving).map(|(address, (size, tid))| (address, size, tid)).collect();
+        blocks.sort_unstable();
+        blocks
+    }
+
+    fn allocate(&mut self, tid: u32, address: u64, size: u64) {
+        self.allocs += 1;
+        if self.live.contains_key(&address) {
+            self.displaced += 1;
+        } else if self.count() >= self.max_blocks {
+            self.full += 1;
+            return;
+        }
+        self.live.insert(address, (size, tid));
+    }
+
+    fn free(&mut self, was_known: bool) {
+        if was_known {
+            self.frees += 1;
+        } else {
+            self.unknown_frees += 1;
+        }
+    }
+
+    fn reinstate(&mut self, tid: u32) {
+        if let Some((address, Some(block))) = self.in_flight.remove(&tid) {
+            match self.live.entry(address) {
+                Entry::Vacant(place) => {
+                    place.insert(block);
+                }
+                Entry::Occupied(_) => self.displaced += 1,
+            }
+        }
+    }
+
+    fn apply(&mut self, step: Step) {
+        match step {
+            Step::Allocate { tid, address, size, .. } => self.allocate(tid, address, size),
+            Step::Free { address, .. } => {
+                let was_known = self.live.remove(&address).is_some();
+                self.free(was_known);
+            }
+            Step::Begin { tid, address } => {
+                if self.in_flight.get(&tid).is_none_or(|&(other, _)| other != address) {
+                    self.reinstate(tid);
+                    let block = self.live.remove(&address);
+                    self.in_flight.insert(tid, (address, block));
+                }
+            }
+            Step::End { tid, address: 0, size: 1.., .. } | Step::Abandon { tid } | Step::Exit { tid } => {
+                self.reinstate(tid);
+            }
+            Step::End { tid, address, size, .. } => {
+                if let Some((_, block)) = self.in_flight.remove(&tid) {
+                    self.free(block.is_some());
+                }
+                if address != 0 {
+                    self.allocate(tid, address, size);
+                }
+            }
+            Step::Exec => {
+                self.dropped += self.count() as u64;
+                self.live.clear();
+                self.in_flight.clear();
+            }
+            Step::Stack { .. } | Step::CodeChanged | Step::Tick => {}
+        }
+    }
+}
+
+fn apply(tracker: &mut Tracker, step: Step, time_ns: u64) {
+    let header = |tid| Header { kind: 0, function: 0, process: 0, tid, time_ns };
+    let is_code = |address: u64| address < 50;
+    let addresses: Vec<[u8; 8]>;
+    let event = match step {
+        Step::Allocate { tid, address, size, stack } => {
+            Event::Allocation { header: header(tid), address, size, stack }
+        }
+        Step::Free { tid, address } => Event::Free { header: header(tid), address },
+        Step::Begin { tid, address } => Event::ReallocBegin { header: header(tid), address },
+        Step::End { tid, address, size, stack } => {
+            Event::ReallocEnd { header: header(tid), address, size, stack }
+        }
+        Step::Abandon { tid } => Event::ReallocAbandoned { header: header(tid), address: 0 },
+        Step::Exit { tid } => Event::Exit { header: header(tid), pid: 1, tid },
+        Step::Stack { stack } => {
+            // Stacks 2 and 3 differ in junk only.
+            addresses = [stack / 2 * 10, 30, 100 + stack].map(u64::to_ne_bytes).to_vec();
+            Event::Stack { header: header(1), hash: stack, truncated: false, frames: Frames::new(&addresses) }
+        }
+        Step::CodeChanged => return tracker.code_changed(),
+        Step::Exec => Event::Exec { header: header(1), pid: 1, tid: 1 },
+        Step::Tick => return tracker.tick(time_ns as f64),
+    };
+    tracker.apply(&event, &is_code);
+}
+
+fn check(tracker: &Tracker, model: &Model) -> Result<(), TestCaseError> {
+    let totals = tracker.totals();
+    let mut blocks = Vec::new();
+    tracker.for_each_block(|block| blocks.push((block.address, block.size, block.tid)));
+    blocks.sort_unstable();
+    prop_assert_eq!(&blocks, &model.blocks());
+    prop_assert_eq!(totals.live_count, blocks.len() as u64);
+    prop_assert_eq!(totals.allocs, model.allocs);
+    prop_assert_eq!(totals.frees, model.frees);
+    prop_assert_eq!(totals.unknown_frees, model.unknown_frees);
+    prop_assert_eq!(totals.displaced, model.displaced);
+    prop_assert_eq!(totals.dropped_by_exec, model.dropped);
+    prop_assert_eq!(totals.blocks_full, model.full);
+    let gone = totals.frees + totals.displaced + totals.dropped_by_exec + totals.blocks_full;
+    prop_assert_eq!(totals.allocs, totals.live_count + gone);
+
+    let sum = |of: fn(&super::Site) -> u64| tracker.sites().iter().map(of).fold(0, u64::saturating_add);
+    prop_assert_eq!(sum(|site| site.allocs), totals.allocs);
+    prop_assert_eq!(sum(|site| site.frees), totals.frees);
+    prop_assert_eq!(sum(|site| site.live_count), totals.live_count);
+    prop_assert_eq!(sum(|site| site.lifetimes.counts().iter().sum()), totals.frees);
+    for site in tracker.sites().iter().skip(2) {
+        prop_assert_eq!(tracker.site(site.id).map(|found| found.id), Some(site.id));
+        prop_assert!(!site.ended || site.live_count == 0);
+        prop_assert!(site.peak_live_bytes >= site.live_bytes);
+    }
+    let old = tracker.older_than(u64::MAX).iter().map(|old| old.live_count).sum::<u64>();
+    prop_assert_eq!(old, totals.live_count);
+    Ok(())
+}
+
+/// Bytes are compared where no size saturates a sum.
+fn check_bytes(tracker: &Tracker, model: &mut Model) -> Result<(), TestCaseError> {
+    let bytes: u64 = model.blocks().iter().map(|&(_, size, _)| size).sum();
+    prop_assert_eq!(tracker.totals().live_bytes, bytes);
+    prop_assert_eq!(tracker.sites().iter().map(|site| site.live_bytes).sum::<u64>(), bytes);
+    model.peak = model.peak.max(bytes);
+    prop_assert_eq!(tracker.totals().peak_live_bytes, model.peak);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_history_comes_to_what_the_model_says(
+        steps in prop::collection::vec(step(), 0..300),
+        max_blocks in prop_oneof![Just(5_usize), Just(1000)],
+        max_sites in prop_oneof![Just(2_usize), Just(1000)],
+    ) {
+        let limits = Limits { max_blocks, max_sites, ..Limits::default() };
+        let mut tracker = Tracker::new(&limits, 0, SiteIds::default());
+        let mut model = Model { max_blocks, ..Model::default() };
+        let saturates = steps.iter().any(|step| {
+            matches!(step, Step::Allocate { size: u64::MAX, .. } | Step::End { size: u64::MAX, .. })
+        });
+        for (index, &step) in steps.iter().enumerate() {
+            apply(&mut tracker, step, index as u64 * 7_000_000);
+            model.apply(step);
+            check(&tracker, &model)?;
+            if !saturates {
+                check_bytes(&tracker, &mut model)?;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_may_be_handed_out_again_while_its_reallocation_is_in_flight() {
+    let mut tracker = Tracker::new(&Limits::default(), 0, SiteIds::default());
+    let steps = [
+        Step::Allocate { tid: 1, address: 5, size: 10, stack: 1 },
+        Step::Begin { tid: 1, address: 5 },
+        Step::Allocate { tid: 2, address: 5, size: 20, stack: 2 },
+    ];
+    for step in steps {
+        apply(&mut tracker, step, 0);
+    }
+    assert_eq!((tracker.totals().live_bytes, tracker.totals().displaced), (30, 0));
+    apply(&mut tracker, Step::End { tid: 1, address: 6, size: 40, stack: 1 }, 0);
+    assert_eq!((tracker.totals().live_bytes, tracker.totals().frees), (60, 1));
+    assert_eq!(tracker.totals().losses().total(), 0);
+}
+
+#[test]
+fn only_blocks_older_than_the_cutoff_are_summed() {
+    let mut tracker = Tracker::new(&Limits::default(), 1_000_000_000, SiteIds::default());
+    for (address, time_ns) in [(1, 1_000_000_000), (2, 2_000_000_000), (3, 3_000_000_000)] {
+        apply(&mut tracker, Step::Allocate { tid: 1, address, size: 10, stack: 0 }, time_ns);
+    }
+    let old = tracker.older_than(2_500_000_000);
+    assert_eq!(
+        old.iter().map(|old| (old.site, old.live_bytes, old.live_count)).collect::<Vec<_>>(),
+        [(0, 20, 2)]
+    );
+    let mut births = Vec::new();
+    tracker.for_each_block(|block| births.push(block.birth_ns));
+    births.sort_unstable();
+    assert_eq!(births, [1_000_000_000, 2_000_000_000, 3_000_000_000]);
+}

@@ -1,0 +1,298 @@
+//! Attaching to one process: its allocators are found, the probes planned and put in place.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroU32,
+    sync::Arc,
+};
+
+use crate::{
+    error::{ExitCode, Failure},
+    output::record,
+    probe::{
+        links::{AttachPoint, Link, Program},
+        plan::{Circumstances, Plan, PlannedProbe, Returns, plan},
+        programs::Programs,
+    },
+    target::{
+        allocator::{Allocator, DiscoverOptions, Discovery, FoundFunction, discover},
+        elf::Object,
+        maps::{FileId, Mapping},
+        memory::Memory,
+        process::Process,
+        runtime::Runtime,
+    },
+};
+
+/// What an object turned out to hold. Processes of one tree map the same files, so this is asked once a file.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    allocators: Vec<Allocator>,
+    linker: Option<(Arc<Object>, FoundFunction)>,
+}
+
+/// Finds allocators and places probes, for all processes of a trace.
+pub(super) struct Attacher {
+    pub(super) programs: Programs,
+    options: DiscoverOptions,
+    nop5_is_cheap: bool,
+    known: HashMap<FileId, Known>,
+}
+
+/// The probes of one process, by the file they stand in.
+#[derive(Default)]
+pub(super) struct Attached {
+    links: HashMap<FileId, Vec<Box<dyn Link>>>,
+    /// Files that were looked at, with or without an allocator.
+    seen: BTreeSet<FileId>,
+}
+
+impl Attached {
+    /// Is there code mapped from a file that was not looked at?
+    pub(super) fn has_new(&self, maps: &[Mapping]) -> bool {
+        let mut files = maps.iter().filter(|one| one.executable).filter_map(Mapping::file_id);
+        files.any(|file| !self.seen.contains(&file))
+    }
+
+    /// Takes over the probes of another process, to take all away at once.
+    pub(super) fn absorb(&mut self, other: Self) {
+        for (file, links) in other.links {
+            self.links.entry(file).or_default().extend(links);
+        }
+    }
+
+    /// Takes all probes away, on a thread of its own: it takes the kernel about 100 ms.
+    pub(super) fn detach(self) {
+        let links: Vec<_> = self.links.into_values().flatten().collect();
+        if links.is_empty() {
+            return;
+        }
+        let detach = move || crate::probe::links::detach_all(links);
+        // Where no thread can be started, the closure is dropped here, and the links with it.
+        let _ = std::thread::Builder::new().name("detach".to_owned()).spawn(detach);
+    }
+
+    /// Takes all probes away and waits until they are gone.
+    pub(super) fn detach_now(self) {
+        crate::probe::links::detach_all(self.links.into_values().flatten().collect());
+    }
+}
+
+/// What one look at a process brought.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Allocators that are probed now and were not before.
+    pub(super) allocators: Vec<Allocator>,
+    /// The probes put in place.
+    pub(super) probes: Vec<PlannedProbe>,
+    /// Runtimes with a heap of their own.
+    pub(super) runtimes: Vec<Runtime>,
+    /// What the reader should know: code and sentence.
+    pub(super) notices: Vec<(&'static str, String)>,
+}
+
+impl Attacher {
+    pub(super) fn new(programs: Programs, options: DiscoverOptions, nop5_is_cheap: bool) -> Self {
+        Self { programs, options, nop5_is_cheap, known: HashMap::new() }
+    }
+
+    /// Looks at the process's mappings and probes what is new in them. An error says why a process without any
+    /// probe cannot be traced; one that has probes already just keeps them.
+    pub(super) fn look(
+        &mut self,
+        process: &Process,
+        index: u16,
+        returns: Returns,
+        maps: &[Mapping],
+        attached: &mut Attached,
+    ) -> Result<Found, Failure> {
+        let mapped: BTreeSet<FileId> =
+            maps.iter().filter(|one| one.executable).filter_map(Mapping::file_id).collect();
+        attached.links.retain(|file, _| mapped.contains(file));
+        attached.seen.retain(|file| mapped.contains(file));
+        let new: BTreeSet<FileId> = mapped.difference(&attached.seen).copied().collect();
+        let mut found = Found::default();
+        if new.is_empty() {
+            return Ok(found);
+        }
+        let discovered = self.discover(process, maps, &new, &mut found);
+        attached.seen.extend(&new);
+        let known: Vec<Known> = new.iter().filter_map(|file| self.known.get(file).cloned()).collect();
+        let allocators: Vec<Allocator> = known.iter().flat_map(|one| one.allocators.clone()).collect();
+        let linker = known.iter().find_map(|one| one.linker.clone());
+        if allocators.is_empty() && attached.links.is_empty() {
+            discovered?;
+        }
+        let plan = self.plan(process, returns, maps, &allocators, linker.as_ref())?;
+        self.put_in_place(process, index, plan, &allocators, linker.as_ref(), attached, &mut found)?;
+        found.allocators = allocators;
+        Ok(found)
+    }
+
+    /// Learns what the new files hold, as far as no other process's look has taught it.
+    fn discover(
+        &mut self,
+        process: &Process,
+        maps: &[Mapping],
+        new: &BTreeSet<FileId>,
+        found: &mut Found,
+    ) -> Result<(), Failure> {
+        let unknown: Vec<Mapping> = maps
+            .iter()
+            .filter(|one| one.file_id().is_some_and(|file| new.contains(&file) && !self.known.contains_key(&file)))
+            .cloned()
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let discovery = discover(process, &unknown, &self.options);
+        for file in unknown.iter().filter_map(Mapping::file_id) {
+            self.known.entry(file).or_default();
+        }
+        let Discovery { allocators, linker, runtimes, notices } = discovery?;
+        found.runtimes = runtimes;
+        found.notices.extend(notices.into_iter().map(|sentence| ("discovery", sentence)));
+        for allocator in allocators {
+            self.known.entry(allocator.object.identity).or_default().allocators.push(allocator);
+        }
+        if let Some(linker) = linker {
+            let file = linker.0.identity;
+            self.known.entry(file).or_default().linker = Some(linker);
+        }
+        Ok(())
+    }
+
+    fn plan(
+        &self,
+        process: &Process,
+        returns: Returns,
+        maps: &[Mapping],
+        allocators: &[Allocator],
+        linker: Option<&(Arc<Object>, FoundFunction)>,
+    ) -> Result<Plan, Failure> {
+        let memory = Memory::open(process.pid).map_err(|error| {
+            let pid = process.pid;
+            let message = format!("cannot read the memory of process {pid} to check its code: {error}");
+            Failure::new(ExitCode::NoPermission, message)
+        })?;
+        let nop5_is_cheap = self.nop5_is_cheap;
+        Ok(plan(allocators, linker, &Circumstances { maps, memory: &memory, returns, nop5_is_cheap }))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the plan, what it is about, and where its parts go")]
+    fn put_in_place(
+        &mut self,
+        process: &Process,
+        index: u16,
+        plan: Plan,
+        allocators: &[Allocator],
+        linker: Option<&(Arc<Object>, FoundFunction)>,
+        attached: &mut Attached,
+        found: &mut Found,
+    ) -> Result<(), Failure> {
+        let Some(pid) = NonZeroU32::new(process.pid) else { return Ok(()) };
+        let objects = allocators.iter().map(|one| &one.object).chain(linker.map(|(object, _)| object));
+        let files: HashMap<_, _> =
+            objects.map(|object| (object.open_path.clone(), object.identity)).collect();
+        found.notices.extend(plan.left_out.into_iter().map(|sentence| ("not_traced", sentence)));
+        found.notices.extend(plan.other_probes.into_iter().map(|sentence| ("other_tracer", sentence)));
+        let mut last_error = None;
+        for probe in plan.probes {
+            let mut cookie = probe.cookie;
+            cookie.process = index;
+            let point = AttachPoint {
+                program: probe.program,
+                path: probe.path.clone(),
+                file_offset: probe.file_offset,
+                cookie: cookie.to_bits(),
+                pid,
+            };
+            match self.programs.attach(&point) {
+                Ok(link) => {
+                    let file = files.get(&probe.path).copied().unwrap_or_default();
+                    attached.links.entry(file).or_default().push(link);
+                    found.probes.push(probe);
+                }
+                Err(error) => {
+                    let sentence = format!("{} of {} is not traced: the kernel refused the probe ({error})", probe.symbol, probe.module);
+                    last_error = Some(sentence.clone());
+                    found.notices.push(("not_traced", sentence));
+                }
+            }
+        }
+        let can_see = |program: Program| matches!(program, Program::AllocEnter | Program::NewEnter);
+        match last_error {
+            Some(sentence) if !found.probes.iter().any(|probe| can_see(probe.program)) && attached.links.is_empty() => {
+                if process.is_alive() {
+                    Err(Failure::new(ExitCode::Unsupported, sentence))
+                } else {
+                    let message = format!("process {} exited while probes were being placed", process.pid);
+                    Err(Failure::new(ExitCode::NoSuchProcess, message))
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Found {
+    /// The allocators as the output shows them.
+    pub(super) fn allocator_records(&self) -> Vec<record::Allocator> {
+        self.allocators.iter().map(allocator_record).collect()
+    }
+
+    /// The probes as the output shows them.
+    pub(super) fn probe_records(&self) -> Vec<record::Probe> {
+        self.probes.iter().map(probe_record).collect()
+    }
+
+    /// The runtimes as the output shows them.
+    pub(super) fn runtime_records(&self) -> Vec<record::Runtime> {
+        self.runtimes.iter().map(runtime_record).collect()
+    }
+
+    /// What a record of each function costs the target, in nanoseconds.
+    pub(super) fn costs(&self) -> Vec<(u8, u32)> {
+        let mut costs = HashMap::<u8, u32>::new();
+        for probe in &self.probes {
+            let ns = match probe.program {
+                // The return probe shares its trap with the entry probe; what it adds is the way back, the stack
+                // and the record: measured by `cargo xtask bench`, docs/overhead.md.
+                Program::AllocReturn => 1_200,
+                Program::AllocRet | Program::NewRet => probe.cost.estimated_ns() + 700,
+                _ => probe.cost.estimated_ns(),
+            };
+            *costs.entry(probe.cookie.function).or_default() += ns;
+        }
+        costs.into_iter().collect()
+    }
+}
+
+fn allocator_record(allocator: &Allocator) -> record::Allocator {
+    record::Allocator {
+        name: allocator.kind.name().to_owned(),
+        path: allocator.object.display_path.clone(),
+        build_id: allocator.object.build_id.clone(),
+        functions: allocator.functions.iter().map(|one| one.symbol.clone()).collect(),
+        why: allocator.why.clone(),
+    }
+}
+
+fn probe_record(probe: &PlannedProbe) -> record::Probe {
+    record::Probe {
+        module: probe.module.clone(),
+        build_id: probe.build_id.clone(),
+        function: probe.symbol.clone(),
+        offset: probe.offset,
+        kind: probe.sees.name().to_owned(),
+        cost_class: probe.cost.name().to_owned(),
+    }
+}
+
+fn runtime_record(runtime: &Runtime) -> record::Runtime {
+    record::Runtime {
+        name: runtime.name.to_owned(),
+        visible: runtime.visible.to_owned(),
+        not_visible: runtime.not_visible.to_owned(),
+    }
+}

@@ -1,0 +1,78 @@
+//! The clock of a trace, and what leaktrace itself uses.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::target::usage::Usage;
+
+/// Time since attach, on the clock that the kernel stamps records with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    /// The kernel's monotonic clock at the attach, nanoseconds.
+    pub(super) start_ns: u64,
+}
+
+impl Clock {
+    /// Time 0 is now.
+    pub(super) fn start() -> Self {
+        Self { start_ns: monotonic_ns() }
+    }
+
+    /// Seconds since attach, to the microsecond.
+    pub(super) fn t(self) -> f64 {
+        (monotonic_ns().saturating_sub(self.start_ns) / 1_000) as f64 / 1e6
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// CPU seconds that this process used.
+pub(super) fn own_cpu_s() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
+}
+
+/// Resident bytes of this process.
+pub(super) fn own_rss_bytes() -> u64 {
+    Usage::read(std::process::id()).map_or(0, |usage| usage.rss_bytes)
+}
+
+/// The current wall time, RFC 3339 in UTC.
+pub(super) fn wall_time() -> String {
+    let now = clock_gettime(ClockId::Realtime);
+    rfc3339(now.tv_sec)
+}
+
+/// Seconds since 1970 as a date, by the calendar's 400-year cycle counted from a first of March.
+fn rfc3339(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::rfc3339;
+
+    #[rstest]
+    #[case(0, "1970-01-01T00:00:00Z")]
+    #[case(951_782_399, "2000-02-28T23:59:59Z")]
+    #[case(951_782_400, "2000-02-29T00:00:00Z")]
+    #[case(1_767_225_599, "2025-12-31T23:59:59Z")]
+    #[case(4_107_542_400, "2100-03-01T00:00:00Z")]
+    fn seconds_are_dates(#[case] seconds: i64, #[case] date: &str) {
+        assert_eq!(rfc3339(seconds), date);
+    }
+}

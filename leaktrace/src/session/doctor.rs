@@ -1,0 +1,210 @@
+//! `leaktrace doctor`: what this machine and a process allow, what tracing would do there, and the remedy for each
+//! thing missing. Nothing is attached to the process.
+
+use std::io::{self, IsTerminal as _};
+
+use crate::{
+    cli::{DoctorOptions, Format, GeneralOptions},
+    error::{ExitCode, Failure},
+    output::{
+        doctor::{Check, DoctorReport, PlannedProbe, Status},
+        sink::SinkError,
+    },
+    probe::{
+        plan::{Circumstances, Plan, Returns, plan},
+        programs::{Programs, Settings},
+    },
+    target::{
+        allocator::{DiscoverOptions, Discovery, discover},
+        hazard::{KernelVersion, ReturnProbes, return_probes},
+        memory::Memory,
+        process::Process,
+        system::System,
+    },
+};
+
+/// The oldest kernel whose uprobes carry a cookie through a BPF link.
+const OLDEST: KernelVersion = KernelVersion::new(5, 15);
+const NOP5: KernelVersion = KernelVersion::new(6, 18);
+
+/// Checks, and prints what was found.
+pub(super) fn run(options: &DoctorOptions, general: &GeneralOptions) -> Result<(), Failure> {
+    let system = System::read();
+    let mut report = DoctorReport::default();
+    report.checks.push(kernel(&system));
+    report.checks.push(capabilities(&system));
+    report.checks.push(btf(&system));
+    report.checks.push(programs(&system));
+    report.checks.push(lockdown(&system));
+    report.checks.push(namespace(&system));
+    let mut failure = None;
+    if let Some(pid) = options.pid
+        && let Err(error) = process(pid, &system, &mut report)
+    {
+        report.checks.push(check("process", Status::Failed, error.message.clone(), None));
+        failure = Some(error);
+    }
+    let failed = report.checks.iter().find(|check| check.status == Status::Failed).map(|check| check.name.clone());
+    print(&report, options.format, general).or_else(|error| error.into_failure().map_or(Ok(()), Err))?;
+    match (failure, failed) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(name)) => {
+            let code = if name == "capabilities" { ExitCode::NoPermission } else { ExitCode::Unsupported };
+            Err(Failure::new(code, format!("tracing does not work here: see '{name}' above")))
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+fn print(report: &DoctorReport, format: Format, general: &GeneralOptions) -> Result<(), SinkError> {
+    let stdout = io::stdout();
+    let is_terminal = stdout.is_terminal();
+    let text = format == Format::Table || format == Format::Auto && is_terminal;
+    if text {
+        let colour = is_terminal && general.colour(std::env::var_os("NO_COLOR").as_deref());
+        report.write_text(stdout.lock(), colour)
+    } else {
+        report.write_ndjson(stdout.lock())
+    }
+}
+
+fn check(name: &str, status: Status, found: impl Into<String>, remedy: Option<&str>) -> Check {
+    Check { name: name.to_owned(), status, found: found.into(), remedy: remedy.map(str::to_owned) }
+}
+
+fn kernel(system: &System) -> Check {
+    let found = format!("Linux {}", system.release);
+    match system.version {
+        Some(version) if version >= OLDEST => check("kernel", Status::Ok, found, None),
+        Some(_) => check("kernel", Status::Failed, found, Some("leaktrace needs Linux 5.15 or newer")),
+        None => check("kernel", Status::Warning, found, Some("its version cannot be read: leaktrace needs Linux 5.15 or newer")),
+    }
+}
+
+fn capabilities(system: &System) -> Check {
+    let missing = system.capabilities.missing();
+    if missing.is_empty() {
+        return check("capabilities", Status::Ok, "all that tracing needs", None);
+    }
+    let found = format!("missing: {}", missing.join(", "));
+    check("capabilities", Status::Failed, found, Some("run leaktrace by sudo"))
+}
+
+fn btf(system: &System) -> Check {
+    if system.btf {
+        check("BTF", Status::Ok, "/sys/kernel/btf/vmlinux", None)
+    } else {
+        check("BTF", Status::Failed, "missing", Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y"))
+    }
+}
+
+/// Ring buffer, uprobe programs, raw tracepoints: the proof is that the kernel takes ours.
+fn programs(system: &System) -> Check {
+    if !system.capabilities.missing().is_empty() {
+        return check("BPF programs", Status::Warning, "not tried without the capabilities", Some("run leaktrace doctor by sudo"));
+    }
+    let settings = Settings { ring_bytes: 4096, max_stacks: 16, min_size: 0, log_level: 0, pid_namespace: None };
+    match Programs::load(&settings) {
+        Ok(_) => check("BPF programs", Status::Ok, "load: ring buffer, uprobes, raw tracepoints", None),
+        Err(error) => check("BPF programs", Status::Failed, error.message, Some("see docs/kernels.md for what a kernel must have")),
+    }
+}
+
+fn lockdown(system: &System) -> Check {
+    match system.lockdown.as_deref() {
+        Some("confidentiality") => check(
+            "lockdown",
+            Status::Failed,
+            "confidentiality: BPF may not read memory",
+            Some("boot with lockdown=integrity or none"),
+        ),
+        Some(mode) => check("lockdown", Status::Ok, mode, None),
+        None => check("lockdown", Status::Ok, "none", None),
+    }
+}
+
+fn namespace(system: &System) -> Check {
+    match system.pid_namespace {
+        Some(namespace) if namespace.is_initial() => check("pid namespace", Status::Ok, "the machine's own", None),
+        _ => check(
+            "pid namespace",
+            Status::Warning,
+            "a container's: exec and fork of processes in further containers are not seen at once",
+            Some("run leaktrace on the host"),
+        ),
+    }
+}
+
+fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), Failure> {
+    let process = Process::open(pid)?;
+    let exe = process.exe.as_ref().map_or_else(|| "unknown program".to_owned(), |exe| exe.display().to_string());
+    report.checks.push(check("process", Status::Ok, format!("{} ({exe})", process.comm), None));
+    let maps = process.maps().map_err(|error| {
+        Failure::new(ExitCode::NoSuchProcess, format!("process {pid} cannot be read any more: {error}"))
+    })?;
+    let returns = returns(&process, system, report);
+    let found = discover(&process, &maps, &DiscoverOptions::default())?;
+    allocators(&found, report);
+    let memory = Memory::open(pid).map_err(|error| {
+        Failure::new(ExitCode::NoPermission, format!("cannot read the memory of process {pid}: {error}"))
+    })?;
+    let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
+    let circumstances = Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap };
+    let plan = plan(&found.allocators, found.linker.as_ref(), &circumstances);
+    probes(&plan, report);
+    Ok(())
+}
+
+fn returns(process: &Process, system: &System, report: &mut DoctorReport) -> Returns {
+    let facts = process.facts().unwrap_or_default();
+    let version = system.version.unwrap_or(NOP5);
+    let (status, found, remedy, returns) = match return_probes(version, facts.seccomp, facts.shadow_stack, None) {
+        ReturnProbes::Allowed => (Status::Ok, "safe".to_owned(), None, Returns::ReturnProbes),
+        ReturnProbes::NeedsTrial => (
+            Status::Ok,
+            "the process has a seccomp filter: one is tried in a child of leaktrace before any is set".to_owned(),
+            None,
+            Returns::ReturnProbes,
+        ),
+        ReturnProbes::PlainOnly { why } => (
+            Status::Warning,
+            why.to_owned(),
+            Some("nothing to do: plain probes are used, which cost more"),
+            Returns::PlainProbes,
+        ),
+    };
+    report.checks.push(check("return probes", status, found, remedy));
+    returns
+}
+
+fn allocators(found: &Discovery, report: &mut DoctorReport) {
+    for allocator in &found.allocators {
+        let (path, count) = (&allocator.object.display_path, allocator.functions.len());
+        let text = format!("{} in {path}: {count} functions ({})", allocator.name, allocator.why);
+        report.checks.push(check("allocator", Status::Ok, text, None));
+    }
+    for runtime in &found.runtimes {
+        let text = format!("{}: {}; {}", runtime.name, runtime.visible, runtime.not_visible);
+        report.checks.push(check("runtime", Status::Warning, text, None));
+    }
+    for notice in &found.notices {
+        report.checks.push(check("discovery", Status::Warning, notice.clone(), None));
+    }
+}
+
+fn probes(plan: &Plan, report: &mut DoctorReport) {
+    for sentence in plan.left_out.iter().chain(&plan.other_probes) {
+        report.checks.push(check("probes", Status::Warning, sentence.clone(), None));
+    }
+    report.probes = plan
+        .probes
+        .iter()
+        .map(|probe| PlannedProbe {
+            module: probe.module.clone(),
+            function: probe.symbol.clone(),
+            offset: probe.offset,
+            kind: probe.sees.name().to_owned(),
+            cost_class: probe.cost.name().to_owned(),
+        })
+        .collect();
+}

@@ -1,0 +1,94 @@
+//! Own instances of real services, on free loopback ports and in temporary directories.
+
+mod nginx;
+mod postgres;
+mod redis;
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::DEADLINE;
+use crate::victim::wait_for_exit;
+
+pub use nginx::Nginx;
+pub use postgres::{Postgres, Session as PostgresSession};
+pub use redis::Redis;
+
+/// A service's process in the foreground. Dropping it asks it to end, and kills it if it does not.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    stop_signal: Signal,
+}
+
+impl Server {
+    pub(crate) fn spawn(command: &mut Command, package: &str, stop_signal: Signal) -> Result<Self> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().with_context(|| {
+            format!("cannot start {}: install {package}", command.get_program().display())
+        })?;
+        Ok(Self { child, stop_signal })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `ready`; fails when the server ends or the deadline passes first.
+    pub(crate) fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        while !ready() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended ({status}) before {what}");
+            }
+            if Instant::now() >= deadline {
+                bail!("gave up waiting for {what}");
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, self.stop_signal);
+        }
+        let _ = wait_for_exit(&mut self.child, Duration::from_secs(10));
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+pub(crate) fn answers(port: u16) -> bool {
+    TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(1))
+        .map_err(|error| error.kind() != ErrorKind::ConnectionRefused)
+        .is_ok()
+}
+
+/// Runs a command to its end: its stdout. The error holds what it said.
+pub(crate) fn output_of(command: &mut Command, package: &str) -> Result<String> {
+    let program = command.get_program().display().to_string();
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("no {program}: install {package}"))?;
+    if !output.status.success() {
+        bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The first of `candidates` that exists.
+pub(crate) fn find_program(candidates: &[&str], package: &str) -> Result<PathBuf> {
+    let found = candidates.iter().map(Path::new).find(|path| path.exists());
+    found.map(Path::to_owned).with_context(|| format!("no {}: install {package}", candidates.join(" or ")))
+}

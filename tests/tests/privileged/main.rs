@@ -1,0 +1,52 @@
+//! Tests that trace real processes: they need root and working uprobes.
+//!
+//! As root they fail loudly where the kernel lets them down; as anyone else each is reported as ignored, and counted.
+//! They run one after the other unless asked otherwise: several traces at once would compete for two cores, and
+//! "nothing lost" is a statement about one.
+
+mod allocators;
+mod containers;
+mod exactness;
+mod failures;
+mod programs;
+mod survival;
+mod trees;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test case: its name and what it does.
+type Case = (&'static str, fn() -> Result<()>);
+
+fn kernel_has_uprobes() -> Result<()> {
+    let kind = Path::new("/sys/bus/event_source/devices/uprobe/type");
+    kind.exists().then_some(()).context("this kernel has no uprobes: none of these tests can pass")
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let mut cases: Vec<Case> = vec![("kernel_has_uprobes", kernel_has_uprobes)];
+    for group in [
+        exactness::CASES,
+        allocators::CASES,
+        survival::CASES,
+        programs::CASES,
+        trees::CASES,
+        containers::CASES,
+        failures::CASES,
+    ] {
+        cases.extend(group);
+    }
+    let root = rustix::process::geteuid().is_root();
+    if !root && !arguments.list {
+        println!("{} privileged cases are ignored: they need root (sudo)", cases.len());
+    }
+    let trials = cases.into_iter().map(|(name, run)| {
+        let trial = Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:#}"))));
+        trial.with_ignored_flag(!root)
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}

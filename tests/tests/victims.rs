@@ -1,0 +1,125 @@
+//! The victims themselves, untraced: a wrong ledger would make every other test worthless.
+
+use std::process::Command;
+
+use leaktrace_tests::{Build, Language, Ledger, Victim, rust_victim, system_library, victim_source};
+
+fn expect_consistent(ledger: &Ledger) {
+    assert_eq!(ledger.live.len() as u64, ledger.allocs - ledger.frees);
+    assert_eq!(ledger.live.values().sum::<u64>(), ledger.bytes);
+    assert_eq!(ledger.corrupt, 0);
+    assert!(ledger.reallocs.iter().all(|count| *count > 0), "every kind of realloc: {:?}", ledger.reallocs);
+}
+
+fn ledger_of(mut victim: Victim) -> Ledger {
+    victim.go(50_000, 7, 8).expect("the victim works");
+    let ledger = victim.report().expect("the victim reports");
+    assert!(victim.quit().expect("the victim ends").success());
+    expect_consistent(&ledger);
+    ledger
+}
+
+fn totals(ledger: &Ledger) -> [u64; 5] {
+    [
+        ledger.allocs,
+        ledger.frees,
+        ledger.unknown,
+        ledger.bytes,
+        ledger.alloc_bytes.expect("the ledger tells all bytes"),
+    ]
+}
+
+#[test]
+fn the_ledger_depends_on_the_seed_alone() {
+    let program = Build::new("ledger.c", Language::C).path().unwrap();
+    let first = ledger_of(Victim::start(&program, &[]).unwrap());
+    let second = ledger_of(Victim::start(&program, &[]).unwrap());
+    assert_eq!(totals(&first), totals(&second));
+}
+
+#[test]
+fn the_ledger_holds_under_other_allocators() {
+    let program = Build::new("ledger.c", Language::C).path().unwrap();
+    for (library, package) in [
+        ("libjemalloc.so.2", "libjemalloc2"),
+        ("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+        ("libmimalloc.so.2", "libmimalloc2.0"),
+    ] {
+        let library = system_library(library, package).unwrap();
+        ledger_of(Victim::preloaded(&program, &[], &library).unwrap());
+    }
+    ledger_of(Victim::start(Build::new("ledger.c", Language::Musl).stripped().path().unwrap(), &[]).unwrap());
+}
+
+#[test]
+fn exceptions_and_jumps_give_the_same_result_twice() {
+    let throwing = Build::new("throwing.cpp", Language::Cpp).path().unwrap();
+    let jumps = Build::new("jumps.c", Language::C).path().unwrap();
+    for (program, arguments) in [(throwing, ["4", "200"].as_slice()), (jumps, ["5"].as_slice())] {
+        let (first, status) = Victim::start(&program, arguments).unwrap().run().unwrap();
+        assert!(status.success() && first.starts_with("ok "), "{first}");
+        let (second, _) = Victim::start(&program, arguments).unwrap().run().unwrap();
+        assert_eq!(first, second);
+    }
+}
+
+#[test]
+fn short_ledgers_are_told() {
+    let plugin = Build::new("plugin_alloc.c", Language::SharedC).path().unwrap();
+    let opener = Build::new("dlopener.c", Language::C).path().unwrap();
+    let mut victim = Victim::start(opener, &[plugin.to_str().unwrap()]).unwrap();
+    victim.send("load").unwrap();
+    victim.expect("loaded").unwrap();
+    assert_eq!(victim.go_for_totals("go 10000").unwrap().allocs, 10_000);
+    assert!(victim.quit().unwrap().success());
+
+    let mut victim = Victim::start(Build::new("execer.c", Language::C).path().unwrap(), &[]).unwrap();
+    victim.send("go 10").unwrap();
+    victim.expect("again").unwrap();
+    assert_eq!(victim.go_for_totals("go 1000").unwrap().bytes, 50_000);
+    assert!(victim.quit().unwrap().success());
+
+    for arguments in [["2"].as_slice(), ["--exec", "2"].as_slice()] {
+        let program = Build::new("forker.c", Language::C).path().unwrap();
+        let mut victim = Victim::start(program, arguments).unwrap();
+        victim.send("go 300").unwrap();
+        victim.expect("forked").unwrap();
+        victim.send("work").unwrap();
+        for allocs in [300, 600] {
+            let worker = Ledger::from_totals(&victim.expect("worker").unwrap()).unwrap();
+            assert_eq!((worker.allocs, worker.frees), (allocs, allocs / 3 * 2));
+        }
+        victim.expect("done").unwrap();
+        assert!(victim.quit().unwrap().success());
+    }
+}
+
+#[test]
+fn early_exits_come_as_asked() {
+    let program = Build::new("early_exit.c", Language::C).path().unwrap();
+    for (moment, code) in
+        [("at_go", Some(7)), ("in_malloc", Some(7)), ("by_signal", None), ("by_abort", None)]
+    {
+        let mut victim = Victim::start(&program, &[moment]).unwrap();
+        victim.send("go").unwrap();
+        assert_eq!(victim.finish().unwrap().code(), code, "{moment}");
+    }
+}
+
+#[test]
+fn the_bench_programs_tell_their_rates() {
+    let churn = Build::new("churn.c", Language::C).path().unwrap();
+    let output = Command::new(churn).args(["--pairs", "10000", "--threads", "2"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("pairs "), "{output:?}");
+    Build::new("demo_service.c", Language::C).path().unwrap();
+    assert!(victim_source("nodehttp.js").exists());
+}
+
+#[test]
+fn rust_programs_keep_a_ledger() {
+    // Only the one without dependencies: this test must pass without a registry.
+    let mut victim = Victim::start(rust_victim("rust_system").unwrap(), &[]).unwrap();
+    let ledger = victim.go_for_totals("go 20000").unwrap();
+    assert!(ledger.allocs > 10_000 && ledger.frees <= ledger.allocs);
+    assert!(victim.quit().unwrap().success());
+}
