@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use leaktrace_common::Loss;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -240,8 +241,10 @@ impl Supervisor {
     fn look(&mut self, index: u16) {
         let Some(traced) = self.processes.get_mut(&index) else { return };
         let Ok(maps) = traced.process.maps() else { return };
+        let before = self.attacher.programs.losses();
         let found = self.attacher.look(&traced.process, index, traced.returns, &maps, &mut traced.attached);
         let pid = traced.process.pid;
+        self.forgive_calls_under_way(&before);
         self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
         match found {
             Ok(found) => self.tell_found(pid, &found, false),
@@ -307,7 +310,10 @@ impl Supervisor {
         for fact in process_facts(index, &process, &maps) {
             self.engine.tell(fact);
         }
-        match self.attacher.look(&process, index, returns, &maps, &mut attached) {
+        let before = self.attacher.programs.losses();
+        let found = self.attacher.look(&process, index, returns, &maps, &mut attached);
+        self.forgive_calls_under_way(&before);
+        match found {
             Ok(found) => {
                 let allocators: Vec<&str> = found.allocators.iter().map(|one| one.kind.name()).collect();
                 let sentence =
@@ -396,6 +402,17 @@ impl Supervisor {
     fn losses(&self) -> Vec<u64> {
         let counts = self.attacher.programs.losses();
         counts.iter().zip(&self.baseline).map(|(now, before)| now.saturating_sub(*before)).collect()
+    }
+
+    /// While probes are being placed, returns are seen before entries are: such calls began before the trace.
+    fn forgive_calls_under_way(&mut self, before: &[u64; Loss::COUNT]) {
+        let index = Loss::MissedEntry as usize;
+        let now = self.attacher.programs.losses();
+        if let (Some(baseline), Some(now), Some(before)) =
+            (self.baseline.get_mut(index), now.get(index), before.get(index))
+        {
+            *baseline += now.saturating_sub(*before);
+        }
     }
 
     fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {
