@@ -12,10 +12,12 @@ mod ranking;
 mod recorder;
 mod replay;
 mod sinks;
+mod watch;
 
 pub use input::{Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
+pub use watch::{ChildUsage, Finding, Observed, Watch};
 
 use crate::{
     cli::{Cli, Command},
