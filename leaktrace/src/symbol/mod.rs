@@ -14,6 +14,7 @@
 
 mod address_space;
 mod culprit;
+mod demangle;
 mod maps;
 mod module;
 mod names;
@@ -96,6 +97,9 @@ impl Default for Options {
 
 /// Longest function, module or file name we keep, in bytes; what is longer ends in `…`.
 pub const NAME_LIMIT: usize = 4096;
+
+/// Name of the threads that read files of the target, whose panics are caught.
+const THREAD: &str = "leaktrace-names";
 
 /// The string cut to [`NAME_LIMIT`].
 fn bounded(mut name: String) -> String {
