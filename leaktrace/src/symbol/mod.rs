@@ -15,7 +15,6 @@
 mod address_space;
 mod culprit;
 mod demangle;
-mod maps;
 mod module;
 mod names;
 mod perf_map;
