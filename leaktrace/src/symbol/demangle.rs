@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cpp_demangle::{DemangleOptions, ParseOptions, Symbol};
 
+use super::panics::catch;
 use super::{NAME_LIMIT, bounded};
 
 /// Longer linker names stay as they are: the work of a demangler grows with them, and only their first
@@ -63,7 +64,7 @@ impl Demangler {
         let answer = running.names.send(name.to_owned()).map_err(|_| RecvTimeoutError::Disconnected);
         let answer = answer.and_then(|()| running.answers.recv_timeout(PATIENCE));
         answer.unwrap_or_else(|_| {
-            // Still busy, or it panicked. A thread cannot be stopped: it ends with this name, if ever.
+            // Still busy. A thread cannot be stopped: it ends with this name, if ever.
             self.given_up.set(self.given_up.get() + 1);
             *thread = None;
             None
@@ -84,12 +85,12 @@ impl CppThread {
         let (answer, answers) = channel();
         let work = move || {
             for name in asked {
-                if answer.send(cpp(&name)).is_err() {
+                if answer.send(catch(|| cpp(&name)).flatten()).is_err() {
                     break;
                 }
             }
         };
-        Builder::new().name(super::THREAD.to_owned()).stack_size(STACK_BYTES).spawn(work)?;
+        Builder::new().name("leaktrace-cpp".to_owned()).stack_size(STACK_BYTES).spawn(work)?;
         Ok(Self { names, answers })
     }
 }

@@ -17,6 +17,7 @@ mod culprit;
 mod demangle;
 mod module;
 mod names;
+mod panics;
 mod perf_map;
 mod resolver;
 mod worker;
@@ -25,6 +26,7 @@ mod worker;
 mod tests;
 
 pub use culprit::{culprit, is_allocator_frame};
+pub use panics::silence_caught_panics;
 pub use worker::{QUEUE_LIMIT, Symbolizer};
 
 use schemars::JsonSchema;
@@ -96,9 +98,6 @@ impl Default for Options {
 
 /// Longest function, module or file name we keep, in bytes; what is longer ends in `…`.
 pub const NAME_LIMIT: usize = 4096;
-
-/// Name of the threads that read files of the target, whose panics are caught.
-const THREAD: &str = "leaktrace-names";
 
 /// The string cut to [`NAME_LIMIT`].
 fn bounded(mut name: String) -> String {

@@ -1,6 +1,5 @@
 //! blazesym, kept at arm's length: files of the target may trip it, and that must cost names, not the run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use blazesym::symbolize::source::{Elf, Source};
@@ -8,6 +7,7 @@ use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 use super::demangle::Demangler;
 use super::module::Module;
+use super::panics::catch;
 use super::{Options, bounded};
 
 /// Inlined functions reported for one address.
@@ -93,11 +93,11 @@ impl Names {
         let mut elf = Elf::new(module.path());
         elf.debug_syms = debug_information;
         let source = Source::Elf(elf);
-        let asked = catch_unwind(AssertUnwindSafe(|| {
+        let asked = catch(|| {
             let answers = self.blazesym.symbolize(&source, Input::FileOffset(offsets)).ok()?;
             Some(answers.into_iter().map(|symbolized| answer(symbolized, &self.demangler)).collect())
-        }));
-        asked.map_err(|_| {
+        });
+        asked.ok_or_else(|| {
             // Its caches may be half filled.
             self.blazesym = symbolizer(self.lines, &self.debug_directories);
             Panicked

@@ -59,7 +59,7 @@ impl Symbolizer {
         let shared = Arc::new(Shared::default());
         let worker = Arc::clone(&shared);
         std::thread::Builder::new()
-            .name(super::THREAD.to_owned())
+            .name("leaktrace-names".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || run(&worker, options, deliver))?;
         Ok(Self { shared })
