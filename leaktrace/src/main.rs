@@ -3,11 +3,12 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
-use leaktrace::{cli::Cli, session};
+use leaktrace::{cli::Cli, session, symbol};
 use tracing_subscriber::{EnvFilter, fmt};
 
 fn main() -> ExitCode {
     session::play_other_parts();
+    symbol::silence_caught_panics();
     let cli = Cli::parse();
     log_to_stderr(cli.general.verbose);
     match session::run(&cli) {

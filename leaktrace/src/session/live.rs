@@ -20,6 +20,7 @@ use super::{
     engine::{Engine, Happening, Setup, code_ranges},
     input::{Fact, ProcessUsage, Tick},
     launch::Launched,
+    limits::allow_many_files,
     ranking::View,
     recorder::Recorder,
     sinks::{self, Wish},
@@ -95,6 +96,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         [] => None,
         command => Some(Launched::start(command)?),
     };
+    allow_many_files();
     let pid = match (&launched, options.target.pid, &options.target.comm) {
         (Some(launched), ..) => launched.pid(),
         (None, Some(pid), _) => pid,

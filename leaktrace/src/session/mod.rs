@@ -6,6 +6,7 @@ mod doctor;
 mod engine;
 mod input;
 mod launch;
+mod limits;
 mod live;
 mod pipeline;
 mod ranking;

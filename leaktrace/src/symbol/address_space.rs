@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::maps::{self, Mapping};
 use super::module::{Module, Modules};
 use super::perf_map::PerfMap;
 use super::{Frame, bounded};
+use crate::target::maps::{self, FileId, MappedPath, Mapping};
 
 /// Addresses whose frames are kept per process; the cache is emptied when full. About 60 MB.
 const CACHE_LIMIT: usize = 200_000;
@@ -35,7 +35,7 @@ pub(super) enum Place {
 struct Snapshot {
     generation: u32,
     mappings: Vec<Mapping>,
-    modules: HashMap<Rc<[u8]>, Option<Rc<Module>>>,
+    modules: HashMap<FileId, Option<Rc<Module>>>,
 }
 
 /// The snapshots, perf map and known frames of one process.
@@ -82,16 +82,19 @@ impl AddressSpace {
 
     fn snapshot(&mut self, generation: u32, modules: &mut Modules) {
         self.read = Some(Instant::now());
-        let Ok(mut mappings) = maps::read(self.pid) else {
-            // Gone: do not read for each request.
+        let mappings = maps::read(self.pid).ok().filter(|mappings| !mappings.is_empty());
+        let Some(mut mappings) = mappings else {
+            // Gone, or a zombie, whose maps are empty: do not read for each request.
             if let Some(newest) = self.snapshots.back_mut() {
                 newest.generation = generation;
             }
             return;
         };
-        let mut opened: HashMap<Rc<[u8]>, Option<Rc<Module>>> = HashMap::new();
-        for mapping in mappings.iter().filter(|mapping| mapping.executable && mapping.is_file()) {
-            opened.entry(Rc::clone(&mapping.name)).or_insert_with(|| modules.open(self.pid, mapping));
+        let mut opened: HashMap<FileId, Option<Rc<Module>>> = HashMap::new();
+        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+            if let (Some(file), MappedPath::File(path)) = (mapping.file_id(), &mapping.path) {
+                opened.entry(file).or_insert_with(|| modules.open(self.pid, mapping, path));
+            }
         }
         if self.snapshots.back().is_some_and(|newest| newest.generation == generation)
             && let Some(replaced) = self.snapshots.pop_back()
@@ -154,12 +157,12 @@ impl AddressSpace {
 
 impl Snapshot {
     /// Keeps code that has been unmapped since, where nothing else is mapped now: stacks of plugins outlive them.
-    fn carry_over(self, mappings: &mut Vec<Mapping>, opened: &mut HashMap<Rc<[u8]>, Option<Rc<Module>>>) {
+    fn carry_over(self, mappings: &mut Vec<Mapping>, opened: &mut HashMap<FileId, Option<Rc<Module>>>) {
         let is_free = |old: &Mapping| {
             let next = mappings.partition_point(|mapping| mapping.end <= old.start);
             mappings.get(next).is_none_or(|next| next.start >= old.end)
         };
-        let code = |old: &Mapping| old.executable && matches!(self.modules.get(&old.name), Some(Some(_)));
+        let code = |old: &Mapping| old.executable && self.module(old).is_some();
         let kept: Vec<Mapping> = self
             .mappings
             .iter()
@@ -168,8 +171,9 @@ impl Snapshot {
             .cloned()
             .collect();
         for mapping in kept {
-            let module = self.modules.get(&mapping.name).cloned().flatten();
-            opened.entry(Rc::clone(&mapping.name)).or_insert(module);
+            if let Some(file) = mapping.file_id() {
+                opened.entry(file).or_insert_with(|| self.module(&mapping).cloned());
+            }
             mappings.push(mapping);
         }
         mappings.sort_by_key(|mapping| mapping.start);
@@ -181,28 +185,29 @@ impl Snapshot {
             return Place::Nowhere;
         };
         let offset = address - mapping.start;
-        if mapping.is_file() {
-            let file_offset = mapping.file_offset.saturating_add(offset);
-            // Objects are mapped in one piece, headers first: the nearest mapping of their first byte is their base.
-            let below = self.mappings.get(..=index).unwrap_or_default().iter().rev().take(64);
-            let base = below.clone().find(|below| below.name == mapping.name && below.file_offset == 0);
-            return Place::File {
-                module: self.modules.get(&mapping.name).cloned().flatten(),
-                name: display_name(&mapping.name),
-                file_offset,
-                image_offset: base.map_or(file_offset, |base| address - base.start),
-            };
+        match &mapping.path {
+            MappedPath::File(path) if mapping.inode != 0 => {
+                let file_offset = mapping.offset.saturating_add(offset);
+                // Objects are mapped in one piece, headers first: the nearest mapping of their first byte is their base.
+                let mut below = self.mappings.get(..=index).unwrap_or_default().iter().rev().take(64);
+                let base = below.find(|below| below.file_id() == mapping.file_id() && below.offset == 0);
+                Place::File {
+                    module: self.module(mapping).cloned(),
+                    name: bounded(path.to_string_lossy().into_owned()),
+                    file_offset,
+                    image_offset: base.map_or(file_offset, |base| address - base.start),
+                }
+            }
+            // "[anon:…]" and "[anon_shmem:…]" are names a program gave to its own anonymous memory.
+            MappedPath::Special(name) if name.starts_with('[') && !name.starts_with("[anon") => {
+                Place::Special { name: bounded(name.clone()), offset }
+            }
+            _ if mapping.executable => Place::Jit,
+            _ => Place::Nowhere,
         }
-        // "[anon:…]" and "[anon_shmem:…]" are names a program gave to its own anonymous memory.
-        let anonymous = !mapping.name.starts_with(b"[") || mapping.name.starts_with(b"[anon");
-        if !anonymous {
-            return Place::Special { name: display_name(&mapping.name), offset };
-        }
-        if mapping.executable { Place::Jit } else { Place::Nowhere }
     }
-}
 
-/// The kernel marks unlinked files; the mark is no part of the path.
-fn display_name(name: &[u8]) -> String {
-    bounded(String::from_utf8_lossy(name.strip_suffix(b" (deleted)").unwrap_or(name)).into_owned())
+    fn module(&self, mapping: &Mapping) -> Option<&Rc<Module>> {
+        self.modules.get(&mapping.file_id()?)?.as_ref()
+    }
 }

@@ -14,9 +14,10 @@
 
 mod address_space;
 mod culprit;
-mod maps;
+mod demangle;
 mod module;
 mod names;
+mod panics;
 mod perf_map;
 mod resolver;
 mod worker;
@@ -25,6 +26,7 @@ mod worker;
 mod tests;
 
 pub use culprit::{culprit, is_allocator_frame};
+pub use panics::silence_caught_panics;
 pub use worker::{QUEUE_LIMIT, Symbolizer};
 
 use schemars::JsonSchema;

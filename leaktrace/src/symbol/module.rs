@@ -2,18 +2,16 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::maps::Mapping;
+use crate::target::maps::Mapping;
 
 /// Files held open over all processes: descriptors are scarce, the usual soft limit is 1024. Frames in further modules
 /// have no function names.
@@ -48,8 +46,8 @@ pub(super) struct Modules {
 
 impl Modules {
     /// The module behind a file mapping; none when it cannot be opened or too many are held.
-    pub(super) fn open(&mut self, pid: u32, mapping: &Mapping) -> Option<Rc<Module>> {
-        let file = open_mapped(pid, mapping).or_else(|_| open_by_name(pid, mapping)).ok()?;
+    pub(super) fn open(&mut self, pid: u32, mapping: &Mapping, path: &Path) -> Option<Rc<Module>> {
+        let file = open_mapped(pid, mapping).or_else(|_| open_by_name(pid, path, mapping.inode)).ok()?;
         let metadata = file.metadata().ok()?;
         let key = (metadata.dev(), metadata.ino());
         if let Some(module) = self.held.get(&key).and_then(Weak::upgrade) {
@@ -79,10 +77,9 @@ fn open_mapped(pid: u32, mapping: &Mapping) -> io::Result<File> {
 
 /// Opens the path inside the target's root (containers) or ours (the kernel prints paths of a plain chroot that way),
 /// and refuses another file than the mapped one: a replaced file would give wrong names, which is worse than none.
-pub(super) fn open_by_name(pid: u32, mapping: &Mapping) -> io::Result<File> {
-    let path = Path::new(OsStr::from_bytes(&mapping.name));
+pub(super) fn open_by_name(pid: u32, path: &Path, inode: u64) -> io::Result<File> {
     let mapped = |file: File| {
-        if file.metadata()?.ino() == mapping.inode { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+        if file.metadata()?.ino() == inode { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
     };
     open_in_root(pid, path)
         .and_then(mapped)

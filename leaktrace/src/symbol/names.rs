@@ -1,12 +1,13 @@
 //! blazesym, kept at arm's length: files of the target may trip it, and that must cost names, not the run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
+use super::demangle::Demangler;
 use super::module::Module;
+use super::panics::catch;
 use super::{Options, bounded};
 
 /// Inlined functions reported for one address.
@@ -32,6 +33,7 @@ pub(super) struct Named {
 /// The parsed symbols and debug information of all modules in use.
 pub(super) struct Names {
     blazesym: Symbolizer,
+    demangler: Demangler,
     lines: bool,
     debug_directories: Vec<PathBuf>,
 }
@@ -39,7 +41,8 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(options: Options) -> Self {
         let Options { lines, debug_directories } = options;
-        Self { blazesym: symbolizer(lines, &debug_directories), lines, debug_directories }
+        let blazesym = symbolizer(lines, &debug_directories);
+        Self { blazesym, demangler: Demangler::default(), lines, debug_directories }
     }
 
     /// Names for file offsets of a module, in their order, and how many times blazesym panicked.
@@ -48,7 +51,7 @@ impl Names {
         let mut found = vec![None; offsets.len()];
         if self.lines && module.lines.get() {
             match self.ask(module, offsets, true) {
-                Ok(Some(answers)) => found = answers.into_iter().map(Answer::named).collect(),
+                Ok(Some(answers)) => found = answers,
                 // Damaged debug information or a debug file of another build: the symbol table may still do.
                 Ok(None) => module.lines.set(false),
                 Err(Panicked) => {
@@ -70,7 +73,7 @@ impl Names {
         if let Ok(answers) = self.ask(module, &again, false) {
             for ((at, _), answer) in missing.iter().zip(answers.unwrap_or_default()) {
                 if let Some(slot) = found.get_mut(*at) {
-                    *slot = answer.named();
+                    *slot = answer;
                 }
             }
         } else {
@@ -86,15 +89,15 @@ impl Names {
         module: &Module,
         offsets: &[u64],
         debug_information: bool,
-    ) -> Result<Option<Vec<Answer>>, Panicked> {
+    ) -> Result<Option<Vec<Option<Named>>>, Panicked> {
         let mut elf = Elf::new(module.path());
         elf.debug_syms = debug_information;
         let source = Source::Elf(elf);
-        let asked = catch_unwind(AssertUnwindSafe(|| {
+        let asked = catch(|| {
             let answers = self.blazesym.symbolize(&source, Input::FileOffset(offsets)).ok()?;
-            Some(answers.into_iter().map(Answer::from).collect())
-        }));
-        asked.map_err(|_| {
+            Some(answers.into_iter().map(|symbolized| answer(symbolized, &self.demangler)).collect())
+        });
+        asked.ok_or_else(|| {
             // Its caches may be half filled.
             self.blazesym = symbolizer(self.lines, &self.debug_directories);
             Panicked
@@ -111,42 +114,32 @@ fn symbolizer(lines: bool, debug_directories: &[PathBuf]) -> Symbolizer {
     Symbolizer::builder()
         .enable_code_info(lines)
         .enable_inlined_fns(lines)
-        .enable_demangling(true)
+        .enable_demangling(false)
         .set_debug_dirs(Some(debug_directories))
         .build()
 }
 
 struct Panicked;
 
-/// An answer free of borrows from blazesym's caches.
-struct Answer(Option<Named>);
-
-impl Answer {
-    fn named(self) -> Option<Named> {
-        self.0
-    }
-}
-
-impl From<Symbolized<'_>> for Answer {
-    fn from(symbolized: Symbolized<'_>) -> Self {
-        match symbolized {
-            // Nameless entries of debug information would print as nothing.
-            Symbolized::Sym(sym) if !sym.name.is_empty() => Self(Some(named(sym))),
-            Symbolized::Sym(_) | Symbolized::Unknown(_) => Self(None),
-        }
+/// The answer, free of borrows from blazesym's caches.
+fn answer(symbolized: Symbolized<'_>, demangler: &Demangler) -> Option<Named> {
+    match symbolized {
+        // Nameless entries of debug information would print as nothing.
+        Symbolized::Sym(sym) if !sym.name.is_empty() => Some(named(&sym, demangler)),
+        Symbolized::Sym(_) | Symbolized::Unknown(_) => None,
     }
 }
 
 /// blazesym lists inlined functions outermost first, and has already moved each location into the function it lies in.
-fn named(sym: Sym<'_>) -> Named {
+fn named(sym: &Sym<'_>, demangler: &Demangler) -> Named {
     let inlined = sym.inlined.iter().rev().filter(|inlined| !inlined.name.is_empty()).take(INLINED_LIMIT);
     Named {
         inlined: inlined
-            .map(|inlined| (bounded(inlined.name.to_string()), location(inlined.code_info.as_ref())))
+            .map(|inlined| (demangler.demangle(&inlined.name), location(inlined.code_info.as_ref())))
             .collect(),
         location: location(sym.code_info.as_deref()),
         offset: sym.offset as u64,
-        function: bounded(sym.name.into_owned()),
+        function: demangler.demangle(&sym.name),
     }
 }
 

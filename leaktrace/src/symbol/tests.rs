@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::module::Module;
 use super::names::Names;
-use super::{Frame, NAME_LIMIT, Options, QUEUE_LIMIT, Request, Resolved, Symbolizer, bounded, maps, module};
+use super::{Frame, NAME_LIMIT, Options, QUEUE_LIMIT, Request, Resolved, Symbolizer, bounded, module};
+use crate::target::maps::{self, MappedPath};
 
 /// Prints, then waits for the end of its input: its load address, a return address inside `outer` (through the inlined
 /// `between`), and an address in executable anonymous memory.
@@ -247,12 +248,12 @@ fn a_program_in_another_root_is_read_from_there() {
     assert!(frames[2].module.as_deref().unwrap().ends_with("/victim"));
 
     let mappings = maps::read(pid).unwrap();
-    let mapping = mappings.iter().find(|mapping| mapping.executable && mapping.is_file()).unwrap();
-    module::open_by_name(pid, mapping).unwrap();
-    let inside = maps::Mapping { name: b"/victim"[..].into(), ..mapping.clone() };
-    module::open_by_name(pid, &inside).unwrap();
-    let other = maps::Mapping { inode: mapping.inode + 1, ..mapping.clone() };
-    module::open_by_name(pid, &other).unwrap_err();
+    let is_code = |mapping: &&maps::Mapping| mapping.executable && mapping.file_id().is_some();
+    let mapping = mappings.iter().find(is_code).unwrap();
+    let MappedPath::File(path) = &mapping.path else { panic!("not a file: {mapping:?}") };
+    module::open_by_name(pid, path, mapping.inode).unwrap();
+    module::open_by_name(pid, Path::new("/victim"), mapping.inode).unwrap();
+    module::open_by_name(pid, path, mapping.inode + 1).unwrap_err();
     // A link out of the root leads nowhere.
     std::os::unix::fs::symlink("/etc/passwd", directory.path().join("tmp/out")).unwrap();
     module::open_in_root(pid, Path::new("/tmp/out")).unwrap_err();
@@ -262,10 +263,11 @@ fn a_program_in_another_root_is_read_from_there() {
 fn compiled_code_without_a_map_and_special_memory_are_labelled() {
     let directory = tempfile::tempdir().unwrap();
     let victim = Victim::start(&mut Command::new(build(directory.path(), VICTIM, "gcc", &[])));
-    let special = |name: &[u8]| {
-        maps::read(victim.pid()).unwrap().iter().find(|mapping| &*mapping.name == name).map(|m| m.start + 4)
+    let special = |name: &str| {
+        let path = MappedPath::Special(name.to_owned());
+        maps::read(victim.pid()).unwrap().iter().find(|mapping| mapping.path == path).map(|m| m.start + 4)
     };
-    let addresses = [victim.addresses[2] + 5, special(b"[vdso]").unwrap(), special(b"[heap]").unwrap(), 9];
+    let addresses = [victim.addresses[2] + 5, special("[vdso]").unwrap(), special("[heap]").unwrap(), 9];
     let frames = ask(&start(Options::default()), request(victim.pid(), 0, &addresses));
     let modules: Vec<_> = frames.iter().map(|frame| frame.module.as_deref().unwrap_or("?")).collect();
     assert_eq!(modules, ["[jit]", "[vdso]", "[heap]", "?"]);
