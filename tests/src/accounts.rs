@@ -29,7 +29,17 @@ pub struct Totals {
 impl Totals {
     /// Reads a `tick`, or the target's totals in the `summary`.
     pub fn of(record: &Value) -> Result<Self> {
-        let totals = record["processes"].get(0).unwrap_or(record);
+        Self::read(record["processes"].get(0).unwrap_or(record), record)
+    }
+
+    /// Reads the totals of one process in the `summary`.
+    pub fn of_process(summary: &Value, pid: u64) -> Result<Self> {
+        let processes = summary["processes"].as_array().context("no processes in the summary")?;
+        let process = processes.iter().find(|process| process["pid"] == pid);
+        Self::read(process.with_context(|| format!("{pid} is not in the summary"))?, summary)
+    }
+
+    fn read(totals: &Value, record: &Value) -> Result<Self> {
         let number = |name: &str| {
             totals[name]
                 .as_u64()

@@ -1,6 +1,9 @@
 //! From allocators to probes: which instruction of which function gets which program, and what is left out.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::PathBuf,
+};
 
 use leaktrace_common::{Argument, Cookie, Role};
 
@@ -15,7 +18,7 @@ use super::{
 use crate::target::{
     allocator::{Allocator, FoundFunction, FunctionSpec},
     elf::Object,
-    maps::Mapping,
+    maps::{FileId, Mapping},
     memory::Memory,
 };
 
@@ -96,6 +99,9 @@ pub struct Circumstances<'a> {
     pub returns: Returns,
     /// This kernel turns probed five-byte nops into calls.
     pub nop5_is_cheap: bool,
+    /// Where this trace has placed probes already, in any process: a fork takes them along, and they are no other
+    /// tracer's.
+    pub own: &'a HashSet<(FileId, u64)>,
 }
 
 /// Plans the probes for `allocators`, and one for the dynamic `linker`'s announcements.
@@ -254,7 +260,14 @@ impl<'a> Planner<'a> {
         live.truncate(read);
         match compare_live(code, &live) {
             LiveText::Same => Ok(()),
-            LiveText::OtherProbes(_) => {
+            LiveText::OtherProbes(offsets) => {
+                let is_own = |offset: &u64| {
+                    let at = self.object.file_offset(code.address.wrapping_add(*offset));
+                    at.is_some_and(|at| self.circumstances.own.contains(&(self.object.identity, at)))
+                };
+                if offsets.iter().all(is_own) {
+                    return Ok(());
+                }
                 let sentence = format!("another tracer has probes in {}", self.object.display_path);
                 if !plan.other_probes.contains(&sentence) {
                     plan.other_probes.push(sentence);

@@ -1,7 +1,7 @@
 //! Attaching to one process: its allocators are found, the probes planned and put in place.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     num::NonZeroU32,
     sync::Arc,
 };
@@ -37,6 +37,8 @@ pub(super) struct Attacher {
     options: DiscoverOptions,
     nop5_is_cheap: bool,
     known: HashMap<FileId, Known>,
+    /// Files and offsets at which probes were placed.
+    placed: HashSet<(FileId, u64)>,
 }
 
 /// The probes of one process, by the file they stand in.
@@ -93,7 +95,7 @@ pub(super) struct Found {
 
 impl Attacher {
     pub(super) fn new(programs: Programs, options: DiscoverOptions, nop5_is_cheap: bool) -> Self {
-        Self { programs, options, nop5_is_cheap, known: HashMap::new() }
+        Self { programs, options, nop5_is_cheap, known: HashMap::new(), placed: HashSet::new() }
     }
 
     /// Looks at the process's mappings and probes what is new in them. An error says why a process without any
@@ -176,7 +178,7 @@ impl Attacher {
             Failure::new(ExitCode::NoPermission, message)
         })?;
         let nop5_is_cheap = self.nop5_is_cheap;
-        Ok(plan(allocators, linker, &Circumstances { maps, memory: &memory, returns, nop5_is_cheap }))
+        Ok(plan(allocators, linker, &Circumstances { maps, memory: &memory, returns, nop5_is_cheap, own: &self.placed }))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the plan, what it is about, and where its parts go")]
@@ -211,6 +213,7 @@ impl Attacher {
                 Ok(link) => {
                     let file = files.get(&probe.path).copied().unwrap_or_default();
                     attached.links.entry(file).or_default().push(link);
+                    self.placed.insert((file, probe.file_offset));
                     found.probes.push(probe);
                 }
                 Err(error) => {

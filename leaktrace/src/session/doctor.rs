@@ -1,6 +1,7 @@
 //! `leaktrace doctor`: what this machine and a process allow, what tracing would do there, and the remedy for each
 //! thing missing. Nothing is attached to the process.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 
 use crate::{
@@ -149,7 +150,8 @@ fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), F
         Failure::new(ExitCode::NoPermission, format!("cannot read the memory of process {pid}: {error}"))
     })?;
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
-    let circumstances = Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap };
+    let own = HashSet::new();
+    let circumstances = Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap, own: &own };
     let plan = plan(&found.allocators, found.linker.as_ref(), &circumstances);
     probes(&plan, report);
     Ok(())

@@ -220,7 +220,7 @@ impl EventThread {
                 let watched = Watched { pid: *pid, generation: 0, maps_due: now, maps_pause: PAUSE.1 };
                 self.processes.insert(*process, watched);
             }
-            Fact::Gone { process } => {
+            Fact::Gone { process, .. } => {
                 self.processes.remove(process);
             }
             Fact::Code { process, .. } => {

@@ -49,6 +49,13 @@ pub enum Fact {
         /// Start and end of executable mappings, ascending.
         ranges: Vec<(u64, u64)>,
     },
+    /// A process contains runtimes with heaps of their own.
+    Runtimes {
+        /// Index of the process.
+        process: u16,
+        /// Their names.
+        names: Vec<String>,
+    },
     /// What tracing takes from the target.
     Costs {
         /// Nanoseconds that a record of a function costs, by number of the function.
@@ -71,6 +78,8 @@ pub enum Fact {
     Gone {
         /// Index of the process.
         process: u16,
+        /// When, in seconds since attach.
+        t: f64,
     },
     /// The trace ends.
     End {
@@ -109,6 +118,19 @@ pub struct ProcessUsage {
     pub rss_bytes: u64,
     /// The same by kind.
     pub split: RssSplit,
+    /// Its children that are not traced: asked for where `--children` was not given.
+    pub untraced_children: Vec<Child>,
+}
+
+/// A child process that is not traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Child {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its resident set in bytes.
+    pub rss_bytes: u64,
 }
 
 /// Frame kinds of a recording.

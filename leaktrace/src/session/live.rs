@@ -18,7 +18,7 @@ use super::{
     attach::{Attached, Attacher, Found},
     clock::{Clock, own_cpu_s, own_rss_bytes, wall_time},
     engine::{Engine, Happening, Setup, code_ranges},
-    input::{Fact, ProcessUsage, Tick},
+    input::{Child, Fact, ProcessUsage, Tick},
     launch::Launched,
     limits::allow_many_files,
     ranking::View,
@@ -158,7 +158,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         own_cpu: (own_cpu_s(), 0.0),
         launched,
     };
-    supervisor.tell_found(pid, &found, true);
+    supervisor.tell_found(0, pid, &found, true);
     supervisor.processes.insert(0, Traced { process, returns, attached });
     if supervisor.children {
         supervisor.follow_children();
@@ -249,15 +249,19 @@ impl Supervisor {
         self.forgive_calls_under_way(&before);
         self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
         match found {
-            Ok(found) => self.tell_found(pid, &found, false),
+            Ok(found) => self.tell_found(index, pid, &found, false),
             // Right after exec nothing but the program and its loader is mapped: the next look finds more.
             Err(error) => tracing::debug!("process {pid}: {error}"),
         }
     }
 
     /// Tells what a look brought; the first look's allocators stand in the header.
-    fn tell_found(&self, pid: u32, found: &Found, is_first: bool) {
+    fn tell_found(&self, index: u16, pid: u32, found: &Found, is_first: bool) {
         self.engine.tell(Fact::Costs { ns: found.costs() });
+        if !found.runtimes.is_empty() {
+            let names = found.runtimes.iter().map(|runtime| runtime.name.to_owned()).collect();
+            self.engine.tell(Fact::Runtimes { process: index, names });
+        }
         for (code, sentence) in &found.notices {
             self.notice(pid, Level::Warning, code, sentence.clone());
         }
@@ -321,7 +325,7 @@ impl Supervisor {
                 let sentence =
                     format!("{} {pid} is traced as well ({})", process.comm, allocators.join(", "));
                 self.notice(pid, Level::Info, "child_followed", sentence);
-                self.tell_found(pid, &found, true);
+                self.tell_found(index, pid, &found, true);
             }
             Err(error) => self.notice(pid, Level::Warning, "child_not_traced", error.to_string()),
         }
@@ -346,7 +350,7 @@ impl Supervisor {
         for index in ended {
             let Some(traced) = self.processes.remove(&index) else { continue };
             self.attacher.programs.unwatch(traced.process.pid);
-            self.engine.tell(Fact::Gone { process: index });
+            self.engine.tell(Fact::Gone { process: index, t: self.clock.t() });
             traced.attached.detach();
         }
         if let Some(status) = self.launched.as_mut().and_then(Launched::ended) {
@@ -389,7 +393,8 @@ impl Supervisor {
                 shmem_bytes: usage.rss_shmem,
                 swap_bytes: usage.vm_swap,
             };
-            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split })
+            let untraced_children = if self.children { Vec::new() } else { children_of(traced.process.pid) };
+            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, untraced_children })
         };
         Tick {
             t,
@@ -438,6 +443,16 @@ fn process_facts(index: u16, process: &Process, maps: &[Mapping]) -> [Fact; 2] {
         Fact::Process { process: index, pid, comm },
         Fact::Code { process: index, ranges: code_ranges(maps) },
     ]
+}
+
+/// What the children of a process use that are not traced.
+fn children_of(pid: u32) -> Vec<Child> {
+    let child = |pid: u32| {
+        let rss_bytes = Usage::read(pid).ok()?.rss_bytes;
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(Child { pid, comm: comm.trim_end().to_owned(), rss_bytes })
+    };
+    find::children(pid).into_iter().filter_map(child).collect()
 }
 
 fn runtime_sentence(runtime: &Runtime) -> String {

@@ -15,7 +15,7 @@ mod replay;
 mod sinks;
 mod watch;
 
-pub use input::{Fact, Input, ProcessUsage, Tick};
+pub use input::{Child, Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
 pub use watch::{ChildUsage, Finding, Observed, Watch};

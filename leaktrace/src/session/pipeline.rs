@@ -16,6 +16,7 @@ use crate::{
 use super::{
     input::{Fact, Input, ProcessUsage, Tick},
     ranking::{self, View},
+    watch::{ChildUsage, Finding, Observed, Watch},
 };
 
 /// One process of the trace.
@@ -25,6 +26,9 @@ pub(super) struct Traced {
     pub(super) tracker: Tracker,
     code: Vec<(u64, u64)>,
     usage: Option<ProcessUsage>,
+    runtimes: Vec<String>,
+    /// From the first tick on.
+    watch: Option<Watch>,
     gone: bool,
 }
 
@@ -49,6 +53,9 @@ pub struct Pipeline {
     ids: SiteIds,
     processes: BTreeMap<u16, Traced>,
     names: HashMap<u32, Names>,
+    /// Totals of processes that ended long ago, and what was lost of them.
+    past: Vec<ProcessSummary>,
+    past_losses: LossCounts,
     start_ns: u64,
     t: f64,
     costs_ns: [u32; 256],
@@ -70,6 +77,8 @@ impl Pipeline {
             ids: SiteIds::default(),
             processes: BTreeMap::new(),
             names: HashMap::new(),
+            past: Vec::new(),
+            past_losses: LossCounts::default(),
             start_ns: 0,
             t: 0.0,
             costs_ns: [0; 256],
@@ -100,6 +109,11 @@ impl Pipeline {
                     traced.tracker.code_changed();
                 }
             }
+            Fact::Runtimes { process, names } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.runtimes.clone_from(names);
+                }
+            }
             Fact::Costs { ns } => {
                 for &(function, ns) in ns {
                     self.costs_ns[usize::from(function)] = ns;
@@ -108,12 +122,7 @@ impl Pipeline {
             Fact::Symbols { site, frames, culprit } => self.symbols(*site, frames, *culprit, out),
             Fact::Tick(tick) => self.tick(tick, out),
             Fact::Notice(notice) => out.push(Record::Notice(notice.clone())),
-            Fact::Gone { process } => {
-                if let Some(traced) = self.processes.get_mut(process) {
-                    traced.gone = true;
-                    traced.usage = None;
-                }
-            }
+            Fact::Gone { process, t } => self.gone(*process, *t, out),
             Fact::End { tick, reason, own_cpu_s, own_peak_rss_bytes } => {
                 self.end(tick, *reason, (*own_cpu_s, *own_peak_rss_bytes), out);
             }
@@ -128,7 +137,7 @@ impl Pipeline {
     fn process(&mut self, process: u16, pid: u32, comm: &str) {
         let tracker = Tracker::new(&self.limits, self.start_ns, self.ids.clone());
         let traced =
-            Traced { pid, comm: comm.to_owned(), tracker, code: Vec::new(), usage: None, gone: false };
+            Traced { pid, comm: comm.to_owned(), tracker, code: Vec::new(), usage: None, runtimes: Vec::new(), watch: None, gone: false };
         self.processes.insert(process, traced);
     }
 
@@ -153,6 +162,8 @@ impl Pipeline {
             let code = &traced.code;
             traced.tracker.apply(&event, &|address| is_code(code, address));
             if let Event::Exec { header, .. } = event {
+                // What it grew before says nothing about the new image.
+                traced.watch = None;
                 let t = header.time_ns.saturating_sub(self.start_ns) as f64 / 1e9;
                 let message = "the process replaced its image (exec): its old heap is gone, tracing goes on in the new one";
                 out.push(notice(t, traced.pid, Level::Info, "target_exec", message.to_owned()));
@@ -179,12 +190,36 @@ impl Pipeline {
         let overhead = self.overhead(tick);
         for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
             traced.tracker.tick(tick.t);
+            for finding in traced.findings() {
+                out.push(notice(tick.t, traced.pid, finding.level, finding.code, finding.message));
+            }
         }
         for traced in self.processes.values().filter(|traced| !traced.gone) {
             out.push(Record::Tick(self.tick_of(traced, &losses, &overhead)));
         }
         self.last_tick = tick.t;
         self.interval = (0, 0);
+    }
+
+    /// A process has ended: its last figures are printed. Those of the last few stay, for the summary's call sites;
+    /// of a service that goes through thousands of children, the totals do.
+    fn gone(&mut self, process: u16, t: f64, out: &mut Vec<Record>) {
+        const KEPT: usize = 256;
+        let (losses, overhead) = (self.losses(), Overhead::default());
+        let Some(traced) = self.processes.get_mut(&process) else { return };
+        traced.gone = true;
+        traced.usage = None;
+        let Some(traced) = self.processes.get(&process) else { return };
+        let last = TickRecord { t, ..self.tick_of(traced, &losses, &overhead) };
+        out.push(Record::Tick(last));
+        let gone = self.processes.iter().filter(|(index, traced)| traced.gone && **index != 0);
+        if gone.clone().count() > KEPT
+            && let Some((&oldest, _)) = gone.min_by_key(|(index, _)| **index)
+            && let Some(traced) = self.processes.remove(&oldest)
+        {
+            self.past_losses.merge(&traced.tracker.totals().losses());
+            self.past.push(process_summary(&traced));
+        }
     }
 
     /// Takes over what was seen outside.
@@ -204,6 +239,7 @@ impl Pipeline {
 
     fn losses(&self) -> Losses {
         let mut counts = self.losses.clone();
+        counts.merge(&self.past_losses);
         counts.add(Cause::OutOfOrder, self.order.out_of_order());
         for traced in self.processes.values() {
             counts.merge(&traced.tracker.totals().losses());
@@ -265,7 +301,7 @@ impl Pipeline {
         out.push(Record::Summary(Summary {
             t: self.t,
             ended: reason,
-            processes: self.processes.values().map(process_summary).collect(),
+            processes: self.processes.values().map(process_summary).chain(self.past.iter().cloned()).collect(),
             sites: ranking::summary(self.processes.values(), &self.view, self.now_ns(), &self.names),
             losses,
             events: self.events,
@@ -334,6 +370,35 @@ impl Pipeline {
     /// Is the address known as code of the process?
     pub fn knows_code(&self, process: u16, address: u64) -> bool {
         self.processes.get(&process).is_none_or(|traced| is_code(&traced.code, address))
+    }
+}
+
+impl Traced {
+    /// What the figures of this tick show that the live blocks do not.
+    fn findings(&mut self) -> Vec<Finding> {
+        let Some(usage) = &self.usage else { return Vec::new() };
+        let totals = self.tracker.totals();
+        let runtimes: Vec<&str> = self.runtimes.iter().map(String::as_str).collect();
+        let children: Vec<ChildUsage<'_>> = usage
+            .untraced_children
+            .iter()
+            .map(|child| ChildUsage { pid: child.pid, comm: &child.comm, rss_bytes: child.rss_bytes })
+            .collect();
+        let now = Observed {
+            rss_bytes: usage.rss_bytes,
+            anon_bytes: usage.split.anon_bytes,
+            live_bytes: totals.live_bytes,
+            events: totals.allocs.saturating_add(totals.unknown_frees),
+            runtimes: &runtimes,
+            untraced_children: &children,
+        };
+        match &mut self.watch {
+            Some(watch) => watch.tick(&now),
+            first => {
+                *first = Some(Watch::new(&now));
+                Vec::new()
+            }
+        }
     }
 }
 

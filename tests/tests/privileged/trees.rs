@@ -44,10 +44,10 @@ fn workers(arguments: &[&str]) -> Result<()> {
     victim.expect("done")?;
     let ended = leaktrace.stop()?;
     ended.expect_success()?;
-    let ticks = last_ticks(&ended.records);
+    let summary = ended.summary()?;
     for ledger in ledgers {
         let pid = u64::from(ledger.pid);
-        let after = Totals::of(ticks.get(&pid).with_context(|| format!("no tick of {pid}"))?)?;
+        let after = Totals::of_process(summary, pid)?;
         let before = before.get(&pid).with_context(|| format!("no first tick of {pid}"))?;
         after.expect_nothing_lost()?;
         let seen =
@@ -64,10 +64,12 @@ fn tree(root: u32, load: impl FnOnce() -> Result<()>) -> Result<()> {
     load()?;
     let ended = leaktrace.stop()?;
     ended.expect_success()?;
-    Totals::of(ended.summary()?)?.expect_nothing_lost()?;
+    let summary = ended.summary()?;
+    Totals::of(summary)?.expect_nothing_lost()?;
     let mut in_children = 0;
-    for (pid, tick) in last_ticks(&ended.records) {
-        let totals = Totals::of(tick)?;
+    let processes = summary["processes"].as_array().context("no processes in the summary")?;
+    for pid in processes.iter().filter_map(|process| process["pid"].as_u64()) {
+        let totals = Totals::of_process(summary, pid)?;
         ensure!(totals.frees <= totals.allocs + totals.unknown_frees, "{pid}: {totals:?}");
         in_children += if pid == u64::from(root) { 0 } else { totals.allocs };
     }
