@@ -18,28 +18,26 @@ pub(super) const READY: &str = "ready for the probe\n";
 /// `main` calls this first: nothing that it sets up would outlive the filter.
 pub fn run_child_if_asked() {
     if std::env::var_os(ASKED).is_some() {
-        run(|| ());
+        run(0, || ());
     }
 }
 
-/// `after` runs under the filter.
-pub(super) fn run(after: fn()) -> ! {
+/// Gets `block` back through the probe, and then runs `after`, both under the filter.
+pub(super) fn run(block: usize, after: fn()) -> ! {
     let filter = wait_for_probe().and_then(|()| strict_filter());
     let filtered = filter.and_then(|filter| apply_filter(&filter).map_err(io::Error::other));
     // From here on memory is neither reserved nor given back: the allocator might ask the kernel.
     let call: extern "C" fn(usize) -> usize = black_box(probed);
-    let status = if filtered.is_ok() { call(usize::MAX).min(1) } else { 1 };
+    let is_back = filtered.is_ok() && call(block) == block;
     after();
     // SAFETY: _exit ends the process at once and touches none of its memory.
-    unsafe { libc::_exit(status as i32) }
+    unsafe { libc::_exit(i32::from(!is_back)) }
 }
 
-/// The function that has the probe.
+/// The function that has the probe, with the shape of an allocation function. Null is no allocation.
 #[inline(never)]
-pub(super) extern "C" fn probed(size: usize) -> usize {
-    // A function without effects would be called only as often as the compiler likes.
-    black_box(size);
-    0
+pub(super) extern "C" fn probed(block: usize) -> usize {
+    black_box(block)
 }
 
 fn wait_for_probe() -> io::Result<()> {
