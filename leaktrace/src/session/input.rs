@@ -50,7 +50,10 @@ pub enum Fact {
         ranges: Vec<(u64, u64)>,
     },
     /// What a record of a function costs the target, in nanoseconds, by number of the function.
-    Costs(Vec<(u8, u32)>),
+    Costs {
+        /// Number of the function, and nanoseconds.
+        costs: Vec<(u8, u32)>,
+    },
     /// Names for a site.
     Symbols {
         /// Id of the site.

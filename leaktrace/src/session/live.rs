@@ -141,7 +141,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let header = header(&process, &system, &attacher, &found, options, returns, why);
     let mut first = vec![Fact::Start { header: Box::new(header), start_ns: clock.start_ns }];
     first.extend(process_facts(0, &process, &maps));
-    first.push(Fact::Costs(found.costs()));
+    first.push(Fact::Costs { costs: found.costs() });
     let engine = Engine::start(Setup { ring, view, output, recorder, happenings, first })?;
     let mut supervisor = Supervisor {
         attacher,
@@ -254,7 +254,7 @@ impl Supervisor {
 
     /// Tells what a look brought; the first look's allocators stand in the header.
     fn tell_found(&self, pid: u32, found: &Found, is_first: bool) {
-        self.engine.tell(Fact::Costs(found.costs()));
+        self.engine.tell(Fact::Costs { costs: found.costs() });
         for (code, sentence) in &found.notices {
             self.notice(pid, Level::Warning, code, sentence.clone());
         }

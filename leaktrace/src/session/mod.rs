@@ -14,6 +14,9 @@ mod recorder;
 mod replay;
 mod sinks;
 
+#[cfg(test)]
+mod tests;
+
 pub use input::{Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
