@@ -136,8 +136,6 @@ pub struct CallSlot {
     pub size: u64,
     /// The old block of a reallocation, or the result pointer's address of posix_memalign.
     pub pointer: u64,
-    /// Where this process's return addresses point while a return probe is pending; 0 until learned.
-    pub trampoline: u64,
     /// Stack pointer at the entry of an `operator new` under way.
     pub new_sp: u64,
     /// The size that it asked for.
@@ -162,7 +160,7 @@ const _: () = {
     assert!(size_of::<FreeRecord>() == 24);
     assert!(size_of::<LifecycleRecord>() == 24);
     assert!(size_of::<StackRecord>() == 32 + 8 * MAX_FRAMES);
-    assert!(size_of::<CallSlot>() == 96);
+    assert!(size_of::<CallSlot>() == 88);
     assert!(offset_of!(AllocationRecord, address) == 16);
     assert!(offset_of!(FreeRecord, address) == 16);
     assert!(offset_of!(StackRecord, frames) == 32);

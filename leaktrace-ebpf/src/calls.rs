@@ -1,11 +1,10 @@
 //! Calls of the C family: malloc and all that return a block or null, and never throw.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
-use leaktrace_common::{CallSlot, Kind, Loss, Role};
+use leaktrace_common::{CallSlot, Cookie, Kind, Loss, Role};
 
 use crate::{
     emit,
@@ -45,22 +44,24 @@ pub fn alloc_enter(ctx: ProbeContext) {
 #[uretprobe]
 pub fn alloc_return(ctx: RetProbeContext) {
     let hit = Hit::of_return(&ctx);
-    let Some(slot) = slot::existing(hit.thread) else {
-        return missed_entry();
-    };
+    // A thread that we have not seen enter anything was within this call when tracing began: no loss.
+    let Some(slot) = slot::existing(hit.thread) else { return };
     let sp = hit.stack_pointer();
+    // The return instruction has already popped the return address.
+    let returned = slot.sp + 8;
     if slot.active == 0 {
-        return missed_entry();
-    }
-    // The return instruction has already popped the return address. Another stack pointer belongs to an inner call.
-    if slot.sp + 8 != sp {
+        // At the same place as the call that just ended, this is a function that ended in a jump to it.
+        if returned != sp && MIN_SIZE.load() == 0 {
+            count(Loss::MissedEntry);
+        }
         return;
     }
-    if slot.trampoline == 0 {
-        slot.trampoline = read_word(slot.sp).unwrap_or(0);
+    // Another stack pointer belongs to a call within the outermost one.
+    if returned != sp {
+        return;
     }
     let start = Start { caller: hit.instruction_pointer(), sp, fp: hit.frame_pointer() };
-    finish(&ctx, &hit, slot, start);
+    finish(&hit, slot, start);
 }
 
 /// A return instruction of an allocation function, where return probes could hurt the target.
@@ -72,23 +73,14 @@ pub fn alloc_ret(ctx: ProbeContext) {
         return;
     }
     let start = Start { caller: slot.return_address, sp: slot.sp + 8, fp: hit.frame_pointer() };
-    finish(&ctx, &hit, slot, start);
-}
-
-/// A return without an entry is seldom a loss: a filtered size, the outer one of two tail-called functions. It is
-/// one only where the thread has no call under way at all and nothing was filtered.
-#[inline(always)]
-fn missed_entry() {
-    if MIN_SIZE.load() == 0 {
-        count(Loss::MissedEntry);
-    }
+    finish(&hit, slot, start);
 }
 
 #[inline(always)]
-fn finish(_ctx: &impl EbpfContext, hit: &Hit, slot: &mut CallSlot, start: Start) {
+fn finish(hit: &Hit, slot: &mut CallSlot, start: Start) {
     slot.active = 0;
     let result = hit.result();
-    let role = leaktrace_common::Cookie::from_bits(slot.cookie).role;
+    let role = Cookie::from_bits(slot.cookie).role;
     let address = match role {
         Role::StoreResult if result as u32 != 0 => 0,
         Role::StoreResult => match read_word(slot.pointer) {

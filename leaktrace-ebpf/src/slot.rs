@@ -14,7 +14,6 @@ const EMPTY: CallSlot = CallSlot {
     return_address: 0,
     size: 0,
     pointer: 0,
-    trampoline: 0,
     new_sp: 0,
     new_size: 0,
     last_block: 0,
@@ -62,11 +61,16 @@ pub fn within_call(ctx: &impl EbpfContext, hit: &Hit, slot: &mut CallSlot) -> bo
     if sp < slot.sp && is_pending(slot) {
         return true;
     }
-    // The same stack pointer is a tail call (reallocarray jumps to realloc): the inner call takes over.
-    if sp != slot.sp {
-        count(Loss::AbandonedCall);
-        emit::log_abandoned(ctx, hit, slot.sp);
+    if sp == slot.sp {
+        // A tail call (reallocarray jumps to realloc): the inner call takes over, with the block in flight as it is.
+        slot.active = 0;
+        if hit.argument(hit.cookie.pointer) != slot.pointer {
+            abandon(hit, slot);
+        }
+        return false;
     }
+    count(Loss::AbandonedCall);
+    emit::log_abandoned(ctx, hit, slot.sp);
     abandon(hit, slot);
     false
 }
@@ -80,13 +84,15 @@ pub fn abandon(hit: &Hit, slot: &mut CallSlot) {
     }
 }
 
+/// Pages of the target begin at multiples of this.
+const PAGE: u64 = 4096;
+
 #[inline(always)]
 fn is_pending(slot: &CallSlot) -> bool {
     match read_word(slot.sp) {
-        // While a return probe is pending its trampoline stands in the place of the return address.
-        Some(word) => {
-            word == slot.return_address || slot.trampoline == 0 || word == slot.trampoline
-        }
+        // While a return probe is pending, its trampoline stands in the place of the return address. The kernel puts
+        // it at the start of a page as high in memory as it can (xol_add_vma), above the stack.
+        Some(word) => word == slot.return_address || (word % PAGE == 0 && word > slot.sp),
         None => false,
     }
 }

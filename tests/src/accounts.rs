@@ -27,15 +27,15 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Reads a `tick` or the `summary` (whose totals may stand in an object `totals`).
+    /// Reads a `tick`, or the target's totals in the `summary`.
     pub fn of(record: &Value) -> Result<Self> {
-        let totals = if record["totals"].is_object() { &record["totals"] } else { record };
+        let totals = record["processes"].get(0).unwrap_or(record);
         let number = |name: &str| {
             totals[name]
                 .as_u64()
                 .with_context(|| format!("no count `{name}`, or a negative one, in {record}"))
         };
-        let losses = if record["losses"].is_object() { &record["losses"] } else { &totals["losses"] };
+        let losses = &record["losses"]["causes"];
         let mut by_name = BTreeMap::new();
         for (name, value) in losses.as_object().with_context(|| format!("no losses in {record}"))? {
             by_name
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn totals_are_read_and_losses_named() {
         let record = json!({"type": "tick", "live_bytes": 5, "live_count": 1, "allocs": 2, "frees": 1,
-            "unknown_frees": 0, "losses": {"ring_full_frees": 3}});
+            "unknown_frees": 0, "losses": {"total": 3, "causes": {"ring_full_frees": 3}}});
         let totals = Totals::of(&record).unwrap();
         assert_eq!(totals.lost(), 3);
         assert!(totals.expect_nothing_lost().unwrap_err().to_string().contains("ring_full_frees"));
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn negative_counts_are_refused() {
         let record = json!({"live_bytes": -5, "live_count": 1, "allocs": 2, "frees": 1, "unknown_frees": 0,
-            "losses": {}});
+            "losses": {"total": 0, "causes": {}}});
         assert!(Totals::of(&record).is_err());
     }
 

@@ -22,8 +22,8 @@ pub mod defaults {
     pub const MIN_SIZE: &str = "0";
     /// `--record-limit`.
     pub const RECORD_LIMIT: &str = "1GiB";
-    /// `--ring-size`.
-    pub const RING_SIZE: &str = "64MiB";
+    /// `--ring-size`: more than a second of two threads that do nothing but allocate and free.
+    pub const RING_SIZE: &str = "32MiB";
     /// `--max-stacks`.
     pub const MAX_STACKS: &str = "131072";
 }

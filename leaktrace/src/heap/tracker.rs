@@ -194,16 +194,20 @@ impl Tracker {
         self.totals.alloc_bytes = self.totals.alloc_bytes.saturating_add(block.size);
         self.totals.sites_full += u64::from(block.site == OVERFLOW_INDEX);
         let is_full = self.totals.live_count >= self.max_blocks && !self.live.contains(block.address);
-        let Some(site) = self.sites.get_mut(block.site) else { return };
         if is_full {
-            site.count_allocation(block.size, now_ns);
             self.totals.blocks_full += 1;
+            if let Some(site) = self.sites.get_mut(block.site) {
+                site.count_allocation(block.size, now_ns);
+            }
             return;
         }
-        site.allocated(block.size, now_ns);
-        self.totals.add_live(block.size);
+        // The old block goes before the new one counts, else the peaks would hold both.
         if let Some(old) = self.live.insert(block) {
             self.displace(&old);
+        }
+        self.totals.add_live(block.size);
+        if let Some(site) = self.sites.get_mut(block.site) {
+            site.allocated(block.size, now_ns);
         }
     }
 

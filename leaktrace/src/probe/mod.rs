@@ -1,5 +1,6 @@
 //! WHERE we look: which function, which instruction, attach, detach. The only room that names aya's program types.
 
+pub mod code_map;
 pub mod links;
 pub mod object;
 pub mod placement;

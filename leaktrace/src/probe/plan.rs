@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use leaktrace_common::{Argument, Cookie, Role};
 
 use super::{
+    code_map::{CodeMap, Live},
     links::Program,
     placement::{
         Code, CostClass, LiveText, Need, Placement, ReturnSite, compare_live, forwards_to, place_entry,
@@ -17,13 +18,6 @@ use crate::target::{
     maps::Mapping,
     memory::Memory,
 };
-
-/// Code of a function whose size the symbol table does not tell.
-const WINDOW: usize = 4096;
-/// More code than this is not read for one function.
-const MAX_FUNCTION: u64 = 1 << 20;
-/// More text than this is not searched for returns.
-const MAX_TEXT: u64 = 256 << 20;
 
 /// How returns are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,18 +106,18 @@ pub fn plan(
 ) -> Plan {
     let mut plan = Plan::default();
     if let Some((object, function)) = linker {
-        let planner = Planner::new(object, &[], circumstances);
-        planner.function(function, &mut plan);
+        Planner::new(object, std::slice::from_ref(function), circumstances).add_to(&mut plan);
     }
     for allocator in allocators {
-        let planner = Planner::new(&allocator.object, &allocator.functions, circumstances);
-        for function in &allocator.functions {
-            planner.function(function, &mut plan);
-        }
+        Planner::new(&allocator.object, &allocator.functions, circumstances).add_to(&mut plan);
         if allocator.functions.is_empty() {
-            plan.left_out.push(format!("{} has no function that can be probed", allocator.object.display_path));
+            plan.left_out
+                .push(format!("{} has no function that can be probed", allocator.object.display_path));
         }
     }
+    // Two functions may end in the same returns, and two allocators share a function: one probe there sees both.
+    let mut places = BTreeSet::new();
+    plan.probes.retain(|probe| places.insert((probe.path.clone(), probe.file_offset, probe.program.name())));
     // Frees first: a free seen without its allocation is only an unknown one. Returns before entries: an entry whose
     // return is not seen would look like a call that never ends.
     plan.probes.sort_by_key(|probe| match probe.program {
@@ -138,43 +132,69 @@ pub fn plan(
 /// Plans the probes of one object.
 struct Planner<'a> {
     object: &'a Object,
+    functions: Vec<(&'a FoundFunction, &'static FunctionSpec)>,
     circumstances: &'a Circumstances<'a>,
-    /// Addresses of the functions that get probes of their own.
+    code: CodeMap<'a>,
+    /// Addresses of functions that get probes of their own: what only jumps to one of them needs none.
     probed: BTreeSet<u64>,
-    /// The object's code, where returns have to be searched: pairs of address and bytes.
-    text: Vec<(u64, Vec<u8>)>,
+    /// Those of which the return is seen, too.
+    returns_seen: BTreeSet<u64>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(object: &'a Object, functions: &[FoundFunction], circumstances: &'a Circumstances<'a>) -> Self {
-        let searches = circumstances.returns == Returns::PlainProbes
-            || functions.iter().any(|one| one.spec().is_some_and(|spec| spec.throws));
-        let segments = object.segments.iter().filter(|segment| {
-            searches && segment.executable && segment.file_size <= MAX_TEXT
-        });
-        let text = segments
-            .filter_map(|segment| Some((segment.vaddr, object.code(segment.vaddr, segment.file_size as usize)?)))
-            .collect();
-        Self { object, circumstances, probed: functions.iter().map(|one| one.vaddr).collect(), text }
-    }
-
-    /// Plans the probes of one function, or says why there are none.
-    fn function(&self, function: &FoundFunction, plan: &mut Plan) {
-        let Some(spec) = function.spec() else { return };
+    fn new(object: &'a Object, functions: &'a [FoundFunction], circumstances: &'a Circumstances<'a>) -> Self {
+        let with_spec = functions.iter().filter_map(|one| Some((one, one.spec()?)));
         // Mappings are not traced yet: a partial munmap needs a map of intervals.
-        if matches!(spec.role, Role::Map | Role::Unmap | Role::Remap) {
-            return;
-        }
-        if let Err(why) = self.try_function(function, spec, plan) {
-            plan.left_out.push(format!("{} of {} is not traced: {why}", function.symbol, self.object.display_path));
+        let traced: Vec<_> = with_spec
+            .filter(|(_, spec)| !matches!(spec.role, Role::Map | Role::Unmap | Role::Remap))
+            .collect();
+        let live = Live { maps: circumstances.maps, memory: circumstances.memory };
+        let returns =
+            traced.iter().filter(|(_, spec)| !matches!(spec.role, Role::Free | Role::ObjectsChanged));
+        Self {
+            object,
+            circumstances,
+            code: CodeMap::new(object, functions).in_process(live),
+            probed: traced.iter().map(|(one, _)| one.vaddr).collect(),
+            returns_seen: returns.map(|(one, _)| one.vaddr).collect(),
+            functions: traced,
         }
     }
 
-    fn try_function(&self, function: &FoundFunction, spec: &FunctionSpec, plan: &mut Plan) -> Result<(), String> {
-        let size_known = function.size > 0;
-        let length = if size_known { function.size.min(MAX_FUNCTION) as usize } else { WINDOW };
-        let bytes = self.object.code(function.vaddr, length).ok_or("its code cannot be read from the file")?;
-        let code = Code { address: function.vaddr, bytes: &bytes, size_known };
+    /// Plans the probes of all functions, and says of which there are none, and why.
+    ///
+    /// A function that is left out sees no return of those that end in it: they are planned again without it. Each
+    /// round leaves out one more function, or is the last.
+    fn add_to(mut self, plan: &mut Plan) {
+        loop {
+            let mut round = Plan::default();
+            let mut left_out = false;
+            for (function, spec) in &self.functions {
+                let Err(why) = self.try_function(function, spec, &mut round) else { continue };
+                round.left_out.push(format!(
+                    "{} of {} is not traced: {why}",
+                    function.symbol, self.object.display_path
+                ));
+                left_out |= self.probed.remove(&function.vaddr);
+                self.returns_seen.remove(&function.vaddr);
+            }
+            if !left_out {
+                plan.probes.append(&mut round.probes);
+                plan.left_out.append(&mut round.left_out);
+                round.other_probes.retain(|one| !plan.other_probes.contains(one));
+                plan.other_probes.append(&mut round.other_probes);
+                return;
+            }
+        }
+    }
+
+    fn try_function(
+        &self,
+        function: &FoundFunction,
+        spec: &FunctionSpec,
+        plan: &mut Plan,
+    ) -> Result<(), String> {
+        let code = self.code.starting_at(function.vaddr).ok_or("its code cannot be read from the file")?;
         if forwards_to(&code).is_some_and(|target| self.probed.contains(&target)) {
             return Ok(());
         }
@@ -187,41 +207,36 @@ impl<'a> Planner<'a> {
             nop5_is_cheap: self.circumstances.nop5_is_cheap,
         };
         let entry = place_entry(&code, &need).map_err(|error| error.to_string())?;
-        let make = |program, sees, address: u64, cost| self.probe(function, spec, program, sees, address, cost);
+        let make =
+            |program, sees, address: u64, cost| self.probe(function, spec, program, sees, address, cost);
         let at = |place: &Placement| function.vaddr.wrapping_add(place.offset);
         let mut probes = Vec::new();
+        let by_return_probe = !spec.throws && self.circumstances.returns == Returns::ReturnProbes;
         match spec.role {
             Role::Free => probes.push(make(Program::FreeEnter, Sees::Entry, at(&entry), entry.cost)?),
             Role::ObjectsChanged => {
                 probes.push(make(Program::ObjectsChanged, Sees::Entry, at(&entry), entry.cost)?);
             }
-            Role::New => {
-                for site in self.returns(&code)? {
-                    probes.push(make(Program::NewRet, Sees::Ret, site.address, site.cost)?);
-                }
-                probes.push(make(Program::NewEnter, Sees::Entry, at(&entry), entry.cost)?);
-            }
-            _ if spec.throws || self.circumstances.returns == Returns::PlainProbes => {
-                for site in self.returns(&code)? {
-                    probes.push(make(Program::AllocRet, Sees::Ret, site.address, site.cost)?);
-                }
-                probes.push(make(Program::AllocEnter, Sees::Entry, at(&entry), entry.cost)?);
-            }
-            _ => {
+            _ if by_return_probe => {
                 // The return probe's own entry hit shares the instruction, and its trap, with the entry probe.
                 probes.push(make(Program::AllocReturn, Sees::Return, at(&entry), entry.cost)?);
                 probes.push(make(Program::AllocEnter, Sees::Entry, at(&entry), entry.cost)?);
             }
+            role => {
+                let (enters, returns) = match role {
+                    Role::New => (Program::NewEnter, Program::NewRet),
+                    _ => (Program::AllocEnter, Program::AllocRet),
+                };
+                let sites = self.returns(&code, plan)?;
+                for site in &sites {
+                    probes.push(make(returns, Sees::Ret, site.address, site.cost)?);
+                }
+                // Without a return of its own each call ends in a function that is probed, and counts there.
+                if !sites.is_empty() {
+                    probes.push(make(enters, Sees::Entry, at(&entry), entry.cost)?);
+                }
+            }
         }
-        // Two functions may end in the same returns: one probe there sees both.
-        probes.retain(|probe| {
-            !plan.probes.iter().any(|known| {
-                known.path == probe.path
-                    && known.file_offset == probe.file_offset
-                    && known.program == probe.program
-                    && known.sees == Sees::Ret
-            })
-        });
         plan.probes.append(&mut probes);
         Ok(())
     }
@@ -252,41 +267,16 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn returns(&self, code: &Code<'_>) -> Result<Vec<ReturnSite>, String> {
-        let code_at = |address: u64| {
-            self.text.iter().find_map(|(start, bytes)| {
-                let skip = usize::try_from(address.checked_sub(*start)?).ok()?;
-                let bytes = bytes.get(skip..).filter(|rest| !rest.is_empty())?;
-                let window = bytes.get(..WINDOW).unwrap_or(bytes);
-                Some(Code { address, bytes: window, size_known: false })
-            })
-        };
-        let own = self.text.iter().find_map(|(start, bytes)| {
-            let skip = usize::try_from(code.address.checked_sub(*start)?).ok()?;
-            bytes.get(skip..)?.get(..code.bytes.len())
-        });
-        let own = own.ok_or("its code is in no executable segment")?;
-        let code = Code { address: code.address, bytes: own, size_known: code.size_known };
-        let returns = return_sites(&code, &code_at, &|target| self.probed.contains(&target))
-            .map_err(|error| format!("its returns cannot be shown complete: {error}"))?;
-        if returns.sites.is_empty() && returns.followed.is_empty() {
-            return Err("it has no return of its own".to_owned());
-        }
-        for site in &returns.sites {
-            self.compare_return(site)?;
+    /// The returns of a function; all code that was decoded to find them is compared with the memory.
+    fn returns(&self, code: &Code<'_>, plan: &mut Plan) -> Result<Vec<ReturnSite>, String> {
+        let returns =
+            return_sites(code, &|at| self.code.code_at(at), &|target| self.returns_seen.contains(&target))
+                .map_err(|error| format!("its returns cannot be shown complete: {error}"))?;
+        for address in &returns.followed {
+            let followed = self.code.code_at(*address).ok_or("code that it ends in cannot be read")?;
+            self.compare(&followed, plan)?;
         }
         Ok(returns.sites)
-    }
-
-    fn compare_return(&self, site: &ReturnSite) -> Result<(), String> {
-        let Some(address) = self.object.address_of(site.address, self.circumstances.maps) else { return Ok(()) };
-        let file = self.object.code(site.address, 1).ok_or("its code cannot be read from the file")?;
-        let mut live = [0];
-        let read = self.circumstances.memory.read(address, &mut live);
-        match read {
-            Ok(1) if live[..] == file[..] || live[0] == 0xcc => Ok(()),
-            _ => Err("a return of it differs in memory from the file, so no probe is safe there".to_owned()),
-        }
     }
 
     fn probe(
@@ -321,3 +311,6 @@ impl<'a> Planner<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,10 +49,10 @@ pub enum Fact {
         /// Start and end of executable mappings, ascending.
         ranges: Vec<(u64, u64)>,
     },
-    /// What a record of a function costs the target, in nanoseconds, by number of the function.
+    /// What tracing takes from the target.
     Costs {
-        /// Number of the function, and nanoseconds.
-        costs: Vec<(u8, u32)>,
+        /// Nanoseconds that a record of a function costs, by number of the function.
+        ns: Vec<(u8, u32)>,
     },
     /// Names for a site.
     Symbols {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use leaktrace_common::Loss;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -141,7 +142,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let header = header(&process, &system, &attacher, &found, options, returns, why);
     let mut first = vec![Fact::Start { header: Box::new(header), start_ns: clock.start_ns }];
     first.extend(process_facts(0, &process, &maps));
-    first.push(Fact::Costs { costs: found.costs() });
+    first.push(Fact::Costs { ns: found.costs() });
     let engine = Engine::start(Setup { ring, view, output, recorder, happenings, first })?;
     let mut supervisor = Supervisor {
         attacher,
@@ -242,8 +243,10 @@ impl Supervisor {
     fn look(&mut self, index: u16) {
         let Some(traced) = self.processes.get_mut(&index) else { return };
         let Ok(maps) = traced.process.maps() else { return };
+        let before = self.attacher.programs.losses();
         let found = self.attacher.look(&traced.process, index, traced.returns, &maps, &mut traced.attached);
         let pid = traced.process.pid;
+        self.forgive_calls_under_way(&before);
         self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
         match found {
             Ok(found) => self.tell_found(pid, &found, false),
@@ -254,7 +257,7 @@ impl Supervisor {
 
     /// Tells what a look brought; the first look's allocators stand in the header.
     fn tell_found(&self, pid: u32, found: &Found, is_first: bool) {
-        self.engine.tell(Fact::Costs { costs: found.costs() });
+        self.engine.tell(Fact::Costs { ns: found.costs() });
         for (code, sentence) in &found.notices {
             self.notice(pid, Level::Warning, code, sentence.clone());
         }
@@ -309,7 +312,10 @@ impl Supervisor {
         for fact in process_facts(index, &process, &maps) {
             self.engine.tell(fact);
         }
-        match self.attacher.look(&process, index, returns, &maps, &mut attached) {
+        let before = self.attacher.programs.losses();
+        let found = self.attacher.look(&process, index, returns, &maps, &mut attached);
+        self.forgive_calls_under_way(&before);
+        match found {
             Ok(found) => {
                 let allocators: Vec<&str> = found.allocators.iter().map(|one| one.kind.name()).collect();
                 let sentence =
@@ -398,6 +404,17 @@ impl Supervisor {
     fn losses(&self) -> Vec<u64> {
         let counts = self.attacher.programs.losses();
         counts.iter().zip(&self.baseline).map(|(now, before)| now.saturating_sub(*before)).collect()
+    }
+
+    /// While probes are being placed, returns are seen before entries are: such calls began before the trace.
+    fn forgive_calls_under_way(&mut self, before: &[u64; Loss::COUNT]) {
+        let index = Loss::MissedEntry as usize;
+        let now = self.attacher.programs.losses();
+        if let (Some(baseline), Some(now), Some(before)) =
+            (self.baseline.get_mut(index), now.get(index), before.get(index))
+        {
+            *baseline += now.saturating_sub(*before);
+        }
     }
 
     fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ mod ranking;
 mod recorder;
 mod replay;
 mod sinks;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod tests;
 pub use input::{Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
+pub use watch::{ChildUsage, Finding, Observed, Watch};
 
 use crate::{
     cli::{Cli, Command},

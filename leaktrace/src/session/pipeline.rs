@@ -100,8 +100,8 @@ impl Pipeline {
                     traced.tracker.code_changed();
                 }
             }
-            Fact::Costs { costs } => {
-                for &(function, ns) in costs {
+            Fact::Costs { ns } => {
+                for &(function, ns) in ns {
                     self.costs_ns[usize::from(function)] = ns;
                 }
             }

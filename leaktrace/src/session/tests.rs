@@ -65,7 +65,7 @@ fn start() -> Vec<Input> {
         Fact::Start { header, start_ns: START },
         Fact::Process { process: 0, pid: PID, comm: "victim".to_owned() },
         Fact::Code { process: 0, ranges: vec![(0x1000, 0x9000)] },
-        Fact::Costs { costs: vec![(1, 2_000)] },
+        Fact::Costs { ns: vec![(1, 2_000)] },
     ];
     facts.map(Input::Fact).into()
 }
@@ -373,7 +373,7 @@ fn an_input() -> impl Strategy<Value = Input> {
         3 => (process.clone(), any::<u32>(), ".{0,5}")
             .prop_map(|(process, pid, comm)| Input::Fact(Fact::Process { process, pid, comm })),
         1 => (process.clone(), ranges).prop_map(|(process, ranges)| Input::Fact(Fact::Code { process, ranges })),
-        1 => prop::collection::vec(any::<(u8, u32)>(), 0..300).prop_map(|costs| Input::Fact(Fact::Costs { costs })),
+        1 => prop::collection::vec(any::<(u8, u32)>(), 0..300).prop_map(|ns| Input::Fact(Fact::Costs { ns })),
         2 => (prop_oneof![0..5_u32, any::<u32>()], frames, any::<Option<usize>>())
             .prop_map(|(site, frames, culprit)| Input::Fact(Fact::Symbols { site, frames, culprit })),
         4 => a_tick().prop_map(|tick| Input::Fact(Fact::Tick(tick))),

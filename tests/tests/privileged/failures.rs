@@ -77,7 +77,7 @@ fn target_dies() -> Result<()> {
         ensure!(status.code() == expected, "{moment}: the target ended with {status}");
         let ended = leaktrace.finish()?;
         ended.expect_success().context(moment)?;
-        ensure!(ended.summary()?["reason"] == "target_exited", "{moment}: {}", ended.summary()?);
+        ensure!(ended.summary()?["ended"] == "target_exited", "{moment}: {}", ended.summary()?);
     }
     Ok(())
 }

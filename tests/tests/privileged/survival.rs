@@ -36,7 +36,7 @@ fn same_result(start: impl Fn() -> Result<Victim>) -> Result<()> {
     ensure!(untraced == traced, "untraced {untraced:?}, traced {traced:?}");
     ended.expect_success()?;
     let summary = ended.summary()?;
-    ensure!(summary["reason"] == "target_exited", "why it ended: {summary}");
+    ensure!(summary["ended"] == "target_exited", "why it ended: {summary}");
     ensure!(Totals::of(summary)?.allocs > 10_000, "the trace saw next to nothing: {summary}");
     Ok(())
 }

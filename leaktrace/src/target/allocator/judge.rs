@@ -44,14 +44,16 @@ fn with_prefix(object: &Object, scan: &Scan, prefix: &str, asked: bool) -> Optio
     let group = || scan.hits.iter().filter(|hit| hit.prefix == prefix);
     let defines = |name: &str| group().any(|hit| spec_of(hit).is_some_and(|spec| spec.name == name));
     let jemalloc = defines("mallocx");
-    if !defines("malloc") || !defines("free") || !(jemalloc || asked) {
+    // A program that jemalloc is linked into holds only what it calls; Rust's never calls free, but sdallocx.
+    let frees = ["free", "dallocx", "sdallocx"].into_iter().any(|name| defines(name));
+    if !(jemalloc && frees || asked && defines("malloc") && defines("free")) {
         return None;
     }
     let kind = if jemalloc { AllocatorKind::Jemalloc } else { AllocatorKind::Other };
     let mut notices = Vec::new();
     let functions = gather(object, group(), &mut notices);
     let why = if jemalloc {
-        format!("defines {prefix}malloc, {prefix}free and {prefix}mallocx")
+        format!("defines {prefix}mallocx and what frees its blocks")
     } else {
         format!("defines {prefix}malloc and {prefix}free, and the prefix was asked for")
     };

@@ -150,7 +150,8 @@ pub fn discover(
             "no object of process {pid} defines {prefix}malloc and {prefix}free: check --symbols-prefix with nm"
         )));
     }
-    if discovery.allocators.is_empty() {
+    // A runtime with a heap of its own is worth watching even where no function can be probed.
+    if discovery.allocators.is_empty() && discovery.runtimes.is_empty() {
         let program = process.exe.as_deref().unwrap_or(Path::new(&process.comm)).display();
         return Err(unsupported(format!(
             "no allocation function found in {program} or its libraries: install the program's debug symbols, \

@@ -1,11 +1,13 @@
 //! An ELF file that the target maps: where its code lies, and which functions it defines.
 
+mod bindings;
 mod debug_file;
 mod open;
 mod source;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod unwind;
 
 use std::path::PathBuf;
 
@@ -14,8 +16,10 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionHeader as _};
 
 use super::maps::{FileId, Mapping};
+pub use bindings::Binding;
 pub use debug_file::DebugLink;
 pub use symbols::{Symbol, SymbolSource};
+pub use unwind::UnwindTables;
 
 use source::{Bounded, Source};
 

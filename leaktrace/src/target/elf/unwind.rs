@@ -1,0 +1,105 @@
+//! Where each piece of code begins and ends, as the unwind tables (`.eh_frame`) of an object have it.
+
+use std::ops::Range;
+
+use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection as _};
+use object::elf::{self, FileHeader64};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
+
+use super::Object;
+use super::source::Bounded;
+
+/// More of `.eh_frame` is not read; browsers have some 30 MiB of it.
+const MAX_TABLES: usize = 64 << 20;
+/// Tables without an index are searched from the start each time, so only small ones.
+const MAX_UNINDEXED: usize = 4 << 20;
+/// Addresses have eight bytes.
+const ADDRESS_SIZE: u8 = 8;
+
+/// The unwind tables of an object. They know every function and cold part that an exception or a debugger may come
+/// through, also those without a symbol.
+#[derive(Debug)]
+pub struct UnwindTables {
+    /// Address and bytes of `.eh_frame_hdr`, the index, if there is one.
+    index: Option<(u64, Vec<u8>)>,
+    /// Address and bytes of `.eh_frame`, or of more from its start: it ends by itself.
+    frames: (u64, Vec<u8>),
+    /// Address of the first executable byte, to which some encodings are relative.
+    text: u64,
+}
+
+impl Object {
+    /// The unwind tables, if the object has any.
+    pub fn unwind_tables(&self) -> Option<UnwindTables> {
+        let text = self.segments.iter().find(|segment| segment.executable)?.vaddr;
+        self.indexed_tables(text).or_else(|| self.section_tables(text))
+    }
+
+    /// The tables that the program headers lead to: the kernel's loader needs no sections, nor do exceptions.
+    fn indexed_tables(&self, text: u64) -> Option<UnwindTables> {
+        let (address, size) = self.unwind_index()?;
+        let index = self.bytes_at(address, usize::try_from(size).ok()?.min(MAX_TABLES))?;
+        let bases = BaseAddresses::default().set_eh_frame_hdr(address).set_text(text);
+        let parsed = EhFrameHdr::new(&index, LittleEndian).parse(&bases, ADDRESS_SIZE).ok()?;
+        let start = parsed.eh_frame_ptr().direct().ok()?;
+        let has_entries = parsed.table().is_some();
+        let limit = if has_entries { MAX_TABLES } else { MAX_UNINDEXED };
+        let frames = (start, self.bytes_at(start, limit)?);
+        Some(UnwindTables { index: has_entries.then_some((address, index)), frames, text })
+    }
+
+    /// Address and size of `.eh_frame_hdr`.
+    fn unwind_index(&self) -> Option<(u64, u64)> {
+        let cache = self.source.cache();
+        let data = Bounded(&cache);
+        let header = FileHeader64::<object::LittleEndian>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        let mut segments = header.program_headers(endian, data).ok()?.iter().take(super::MAX_SEGMENTS);
+        let found = segments.find(|segment| segment.p_type(endian) == elf::PT_GNU_EH_FRAME)?;
+        Some((found.p_vaddr(endian), found.p_filesz(endian)))
+    }
+
+    /// The tables of static programs, which some linkers give no index.
+    fn section_tables(&self, text: u64) -> Option<UnwindTables> {
+        let cache = self.source.cache();
+        let data = Bounded(&cache);
+        let header = FileHeader64::<object::LittleEndian>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        let sections = header.sections(endian, data).ok()?;
+        let (_, section) = sections.section_by_name(endian, b".eh_frame")?;
+        let length = usize::try_from(section.sh_size(endian)).ok()?.min(MAX_UNINDEXED);
+        let start = section.sh_addr(endian);
+        Some(UnwindTables { index: None, frames: (start, self.bytes_at(start, length)?), text })
+    }
+
+    /// Up to `limit` bytes of the file at an address in any segment.
+    pub(super) fn bytes_at(&self, vaddr: u64, limit: usize) -> Option<Vec<u8>> {
+        let segment = self.segments.iter().find(|segment| {
+            vaddr.checked_sub(segment.vaddr).is_some_and(|within| within < segment.file_size)
+        })?;
+        let within = vaddr - segment.vaddr;
+        let offset = segment.offset.checked_add(within)?;
+        // A segment may claim more than the file has, and that much would be reserved.
+        let left = self.source.len().ok()?.checked_sub(offset)?.min(segment.file_size - within);
+        self.source.read_up_to(offset, left.min(limit as u64) as usize).ok()
+    }
+}
+
+impl UnwindTables {
+    /// The piece of code that an address lies in: a function, or a part that was split off one.
+    pub fn extent(&self, address: u64) -> Option<Range<u64>> {
+        let (frames_at, frames) = &self.frames;
+        let frames = EhFrame::new(frames, LittleEndian);
+        let bases = BaseAddresses::default().set_eh_frame(*frames_at).set_text(self.text);
+        let entry = if let Some((index_at, index)) = &self.index {
+            let bases = bases.set_eh_frame_hdr(*index_at);
+            let index = EhFrameHdr::new(index, LittleEndian).parse(&bases, ADDRESS_SIZE).ok()?;
+            index.table()?.fde_for_address(&frames, &bases, address, EhFrame::cie_from_offset)
+        } else {
+            frames.fde_for_address(&bases, address, EhFrame::cie_from_offset)
+        };
+        let entry = entry.ok()?;
+        let end = entry.initial_address().checked_add(entry.len())?;
+        Some(entry.initial_address()..end).filter(|extent| extent.contains(&address))
+    }
+}
