@@ -338,9 +338,10 @@ impl EventThread {
             sleep(Duration::from_millis(5)).await;
         }
         self.take_facts();
-        let dumped = dump.map_or(Ok(()), |path| dump_live(&self.pipeline, &path));
         let end = Input::Fact(end);
         self.pipeline.step(&end, &mut self.records);
+        // After the end is told, as a replay does it: ages are those at the end.
+        let dumped = dump.map_or(Ok(()), |path| dump_live(&self.pipeline, &path));
         let recorded = self.recorder.take().map_or(Ok(()), |recorder| recorder.finish(end));
         let last = self.records.pop();
         for record in self.records.drain(..) {

@@ -15,10 +15,12 @@ mod replay;
 mod sinks;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use input::{Child, Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
-pub use watch::{ChildUsage, Finding, Observed, Watch};
 
 use crate::{
     cli::{Cli, Command},

@@ -428,6 +428,8 @@ pub(super) fn notice(t: f64, pid: u32, level: Level, code: &str, message: String
     Record::Notice(Notice { t: round(t, 1e6), pid, level, code: code.to_owned(), message })
 }
 
+/// Finite numbers stay finite: JSON has no others, and a recording may hold any.
 fn round(value: f64, per_unit: f64) -> f64 {
-    (value * per_unit).round() / per_unit
+    let rounded = (value * per_unit).round() / per_unit;
+    if rounded.is_finite() { rounded } else { value }
 }

@@ -104,3 +104,32 @@ fn figures(traced: &Traced, site: &Site, live_bytes: u64, live_count: u64, now_n
         age_s: (age * 1e3).round() / 1e3,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_sorts_from_the_fastest_over_none_to_the_fastest_shrinking() {
+        let rates = [
+            Some(f64::INFINITY),
+            Some(1e6),
+            Some(1.0),
+            None,
+            Some(-1.0),
+            Some(-1e6),
+            Some(f64::NEG_INFINITY),
+        ];
+        let site = |growth_bytes_per_s| SiteTick { growth_bytes_per_s, ..SiteTick::default() };
+        assert!(rates.map(|rate| key(&site(rate), Sort::Growth)).is_sorted());
+    }
+
+    #[test]
+    fn equal_sites_stay_in_the_order_of_their_ids() {
+        let site = |site, live_bytes| SiteTick { site, live_bytes, ..SiteTick::default() };
+        for sort in [Sort::Live, Sort::Growth, Sort::Count, Sort::Allocs, Sort::Age] {
+            assert!(key(&site(2, 9), sort) < key(&site(1, 8), sort));
+            assert!(key(&site(1, 9), sort) < key(&site(2, 9), sort));
+        }
+    }
+}

@@ -26,6 +26,8 @@ pub(super) struct Recorder {
     /// Set by the thread when the file takes no more.
     full: Arc<AtomicBool>,
     stopped: bool,
+    /// Inputs were left out that the thread knows nothing of.
+    has_gap: bool,
 }
 
 impl Recorder {
@@ -39,8 +41,10 @@ impl Recorder {
         let thread = Builder::new()
             .name("recording".to_owned())
             .spawn(move || write(writer, &inputs, &is_full, &name))
-            .map_err(|error| Failure::new(ExitCode::Internal, format!("could not start a thread: {error}")))?;
-        Ok(Self { queue, thread, full, stopped: false })
+            .map_err(|error| {
+                Failure::new(ExitCode::Internal, format!("could not start a thread: {error}"))
+            })?;
+        Ok(Self { queue, thread, full, stopped: false, has_gap: false })
     }
 
     /// Keeps one input. Says why, once, where the recording cannot go on: the trace does, and a gap in the middle of
@@ -51,21 +55,29 @@ impl Recorder {
         }
         if self.full.load(Ordering::Relaxed) {
             self.stopped = true;
-            return Some("the recording ends here, at its size limit or a write error; up to here it can be replayed");
+            return Some(
+                "the recording ends here, at its size limit or a write error; up to here it can be replayed",
+            );
         }
         match self.queue.try_send(input) {
             Ok(()) => None,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.stopped = true;
-                Some("the recording ends here: the disk is slower than the events; up to here it can be replayed")
+                (self.stopped, self.has_gap) = (true, true);
+                Some(
+                    "the recording ends here: the disk is slower than the events; up to here it can be replayed",
+                )
             }
         }
     }
 
     /// Keeps the last input, for which there is always room, and waits until everything is written.
+    ///
+    /// Where a slow disk left a gap, the recording has no end: figures of the end behind it would not fit together.
     pub(super) fn finish(self, last: Input) -> Result<(), Failure> {
-        // The thread takes everything until the queue is closed, so this waits but does not fail.
-        let _ = self.queue.send(last);
+        if !self.has_gap {
+            // The thread takes everything until the queue is closed, so this waits but does not fail.
+            let _ = self.queue.send(last);
+        }
         drop(self.queue);
         match self.thread.join() {
             Ok(result) => result,
@@ -90,7 +102,8 @@ fn write(mut writer: Writer, inputs: &Receiver<Input>, full: &AtomicBool, name: 
     let last = last.as_ref().and_then(|input| input.to_frame().ok());
     let finished = writer.finish(last.as_ref().map(|(kind, payload)| (*kind, payload.as_ref())));
     result.and(finished).map_err(|error| {
-        let message = format!("could not write the recording {name}: {error}; free some space or choose another disk");
+        let message =
+            format!("could not write the recording {name}: {error}; free some space or choose another disk");
         Failure::new(ExitCode::OutputFailed, message)
     })
 }

@@ -1,6 +1,6 @@
 //! `leaktrace replay`: a recording through the same pipeline as the run that wrote it.
 
-use std::{thread::sleep, time::Duration};
+use std::{io::Read, path::Path, thread::sleep, time::Duration};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -19,59 +19,29 @@ use crate::{
         record::{EndReason, Level, Record},
         thread::OutputThread,
     },
-    trace_file::Reader,
+    trace_file::{Ending, Reader},
 };
 
 /// Replays as the command line asks.
 pub(super) fn run(options: &ReplayOptions, general: &GeneralOptions) -> Result<(), Failure> {
     let mut reader = Reader::open(&options.file)?;
-    let name = options.file.display().to_string();
-    let damaged = |error: &dyn std::fmt::Display| {
-        Failure::new(ExitCode::OutputFailed, format!("could not replay {name}: {error}"))
-    };
     let (wishes, wanted) = unbounded_channel();
-    let mut replay = Replay {
-        pipeline: Pipeline::new(
-            View { top: options.view.top, sort: options.view.sort, older_than: options.view.older_than },
-            Limits::default(),
-        ),
-        output: Some(sinks::open(&options.view, general, wishes)?),
-        wanted,
-        // People watch at the pace of the run; programs read as fast as they can.
-        paced: sinks::is_live_view(&options.view),
-        t: 0.0,
-        last: None,
-        records: Vec::new(),
-    };
-    let mut read = Ok(());
-    loop {
-        let frame = match reader.next() {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break,
-            Err(error) => {
-                read = Err(damaged(&error));
-                break;
-            }
-        };
-        match Input::from_frame(frame.0, frame.1) {
-            Ok(Some(input)) => {
-                if !replay.take(&input) {
-                    break;
-                }
-            }
-            Ok(None) => {}
-            Err(error) => {
-                read = Err(damaged(&format_args!("a part of it cannot be read ({error})")));
-                break;
-            }
-        }
-    }
-    replay.finish(options, read)
+    let output = sinks::open(&options.view, general, wishes)?;
+    let view = View { top: options.view.top, sort: options.view.sort, older_than: options.view.older_than };
+    // People watch at the pace of the run; programs read as fast as they can.
+    let mut replay = Replay::new(view, output, wanted, sinks::is_live_view(&options.view));
+    let played = replay.play(&mut reader);
+    let played = played.map_err(|error| {
+        let message = format!("could not replay {}: {error}", options.file.display());
+        Failure::new(ExitCode::OutputFailed, message)
+    });
+    replay.finish(options.view.dump_live.as_deref(), played)
 }
 
-struct Replay {
+/// A recording being replayed.
+pub(super) struct Replay {
     pipeline: Pipeline,
-    output: Option<OutputThread>,
+    output: OutputThread,
     wanted: UnboundedReceiver<Wish>,
     paced: bool,
     t: f64,
@@ -80,6 +50,34 @@ struct Replay {
 }
 
 impl Replay {
+    /// A replay of which nothing was read yet.
+    pub(super) fn new(
+        view: View,
+        output: OutputThread,
+        wanted: UnboundedReceiver<Wish>,
+        paced: bool,
+    ) -> Self {
+        let pipeline = Pipeline::new(view, Limits::default());
+        Self { pipeline, output, wanted, paced, t: 0.0, last: None, records: Vec::new() }
+    }
+
+    /// Plays the recording to its end, to where it is damaged, or until nothing more is wanted.
+    pub(super) fn play<R: Read>(&mut self, reader: &mut Reader<R>) -> Result<(), String> {
+        while let Some((kind, payload)) = reader.next().map_err(|error| error.to_string())? {
+            let input = Input::from_frame(kind, payload);
+            let input = input.map_err(|error| format!("a part of it cannot be read ({error})"))?;
+            if input.is_some_and(|input| !self.take(&input)) {
+                return Ok(());
+            }
+        }
+        if reader.ending() == Some(Ending::Full) {
+            let message =
+                "the recording reached its size limit before the run ended: what came later is not in it";
+            self.notice("recording_full", message);
+        }
+        Ok(())
+    }
+
     /// Takes one input; `false` when nothing more is wanted.
     fn take(&mut self, input: &Input) -> bool {
         if let Input::Fact(Fact::Tick(tick)) = input {
@@ -100,10 +98,13 @@ impl Replay {
     }
 
     fn send_records(&mut self) {
-        let Some(output) = &mut self.output else { return };
         for record in self.records.drain(..) {
-            output.send_waiting(record);
+            self.output.send_waiting(record);
         }
+    }
+
+    fn notice(&mut self, code: &str, message: &str) {
+        self.output.send_waiting(self.pipeline.notice(Level::Warning, code, message));
     }
 
     fn pause_until(&mut self, t: f64) {
@@ -115,11 +116,12 @@ impl Replay {
         }
     }
 
-    fn finish(mut self, options: &ReplayOptions, read: Result<(), Failure>) -> Result<(), Failure> {
+    /// The end: the summary, the live blocks, and until all is written.
+    pub(super) fn finish(mut self, dump: Option<&Path>, played: Result<(), Failure>) -> Result<(), Failure> {
         if self.last.is_none() {
-            // The run that wrote it was killed, or the file is damaged: what is there is summed up.
-            let message = "the recording has no end: the run that wrote it was cut off; this is what came before";
-            self.records.push(self.pipeline.notice(Level::Warning, "recording_cut", message));
+            // The run that wrote it was killed, or its disk too slow, or the file is damaged: what is there is summed up.
+            let message = "the recording has no end: its run was killed, or the disk too slow; this is what came before";
+            self.notice("recording_cut", message);
             let tick = Tick { t: self.t, ..self.pipeline.last_tick() };
             let reason = EndReason::RecordingCut;
             let end = Fact::End { tick, reason, own_cpu_s: 0.0, own_peak_rss_bytes: 0 };
@@ -127,15 +129,15 @@ impl Replay {
             self.last = self.records.pop();
             self.send_records();
         }
-        let dumped = options.view.dump_live.as_ref().map_or(Ok(()), |path| dump_live(&self.pipeline, path));
-        if self.paced && self.last.is_some() {
+        let dumped = dump.map_or(Ok(()), |path| dump_live(&self.pipeline, path));
+        if self.paced {
             // The view stays until its reader has seen enough.
             self.wait_for_end();
         }
-        let written = self.output.take().map_or(Ok(()), |output| output.finish(self.last.take()));
+        let written = self.output.finish(self.last);
         written.or_else(|error| error.into_failure().map_or(Ok(()), Err))?;
         dumped?;
-        read
+        played
     }
 
     fn wait_for_end(&mut self) {

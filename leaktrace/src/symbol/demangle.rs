@@ -186,8 +186,8 @@ mod tests {
     #[test]
     fn names_that_stand_for_far_longer_ones_are_cut() {
         // Each type is a function of the one before it, twice.
-        let doubling: String = (0..60).map(|at| format!("PFS{}_S{}_E", base36(at), base36(at))).collect();
-        let cpp = format!("_Z1fP1a{doubling}");
+        let doubling: Vec<String> = (0..60).map(base36).map(|at| format!("PFS{at}_S{at}_E")).collect();
+        let cpp = format!("_Z1fP1a{}", doubling.concat());
         let rust = format!("_RMC1a{}", "TNvB_1aB_".repeat(40));
         let tuple = format!("_RIC1a{}uEE", "TB4_".repeat(500));
         for name in
