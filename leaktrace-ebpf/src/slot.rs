@@ -58,16 +58,9 @@ pub fn within_call(ctx: &impl EbpfContext, hit: &Hit, slot: &mut CallSlot) -> bo
         return false;
     }
     let sp = hit.stack_pointer();
-    if sp < slot.sp && is_pending(slot) {
+    let is_within = if sp < slot.sp { is_pending(slot) } else { sp == slot.sp && is_tail_call(hit, slot) };
+    if is_within {
         return true;
-    }
-    if sp == slot.sp {
-        // A tail call (reallocarray jumps to realloc): the inner call takes over, with the block in flight as it is.
-        slot.active = 0;
-        if hit.argument(hit.cookie.pointer) != slot.pointer {
-            abandon(hit, slot);
-        }
-        return false;
     }
     count(Loss::AbandonedCall);
     emit::log_abandoned(ctx, hit, slot.sp);
@@ -87,12 +80,31 @@ pub fn abandon(hit: &Hit, slot: &mut CallSlot) {
 /// Pages of the target begin at multiples of this.
 const PAGE: u64 = 4096;
 
+/// While a return probe is pending, its trampoline stands in the place of the return address. The kernel puts it at
+/// the start of a page as high in memory as it can (xol_add_vma), above the stack.
+#[inline(always)]
+fn is_trampoline(word: u64, slot: &CallSlot) -> bool {
+    word % PAGE == 0 && word > slot.sp
+}
+
 #[inline(always)]
 fn is_pending(slot: &CallSlot) -> bool {
     match read_word(slot.sp) {
-        // While a return probe is pending, its trampoline stands in the place of the return address. The kernel puts
-        // it at the start of a page as high in memory as it can (xol_add_vma), above the stack.
-        Some(word) => word == slot.return_address || (word % PAGE == 0 && word > slot.sp),
+        Some(word) => word == slot.return_address || is_trampoline(word, slot),
+        None => false,
+    }
+}
+
+/// Did the call under way jump here (pvalloc ends in a jump to memalign)? What the outer function was asked for
+/// counts. A new call from the same place has pushed its return address anew; without return probes that cannot be
+/// seen, but then it is a call of the same function.
+#[inline(always)]
+fn is_tail_call(hit: &Hit, slot: &CallSlot) -> bool {
+    match read_word(slot.sp) {
+        Some(word) if word == slot.return_address => {
+            hit.cookie.function != Cookie::from_bits(slot.cookie).function
+        }
+        Some(word) => is_trampoline(word, slot),
         None => false,
     }
 }

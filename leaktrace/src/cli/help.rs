@@ -34,7 +34,7 @@ Examples:
   Watch a running service:
       sudo leaktrace --pid 1234
   A service that works in child processes, for ten minutes:
-      sudo leaktrace --comm postgres --children --duration 10m
+      sudo leaktrace --pid $(pgrep -o postgres) --children --duration 10m
   Only what has lived for half a minute, fastest growth first:
       sudo leaktrace --pid 1234 --older-than 30s --sort growth
   The live bytes of each second, for a program:

@@ -31,8 +31,8 @@ fn defaults_are_the_documented_ones() {
     assert!(!trace.capture.children);
     assert_eq!((trace.view.format, trace.view.sort, trace.view.top), (Format::Auto, Sort::Live, 10));
     assert_eq!(trace.recording.record_limit, 1 << 30);
-    assert_eq!(trace.tuning.ring_size, 64 << 20);
-    assert_eq!(trace.tuning.max_stacks, 65_536);
+    assert_eq!(trace.tuning.ring_size, 32 << 20);
+    assert_eq!(trace.tuning.max_stacks, 131_072);
     assert_eq!(cli.general.verbose, 0);
 }
 

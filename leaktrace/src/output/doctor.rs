@@ -41,8 +41,8 @@ pub struct PlannedProbe {
     pub module: String,
     /// Symbol of the function.
     pub function: String,
-    /// Offset of the probed instruction from the function's start.
-    pub offset: u64,
+    /// Offset of the probed instruction from the function's start; negative in a part split off before it.
+    pub offset: i64,
     /// `entry`, `return` or `ret`.
     pub kind: String,
     /// What a hit costs: `nop5`, `emulated` or `single_step`.
@@ -134,7 +134,7 @@ impl DoctorReport {
                 out,
                 "{:<28} {:>8}  {:<7} {:<24} {}",
                 cut_middle(&probe.function, 28),
-                format!("+{}", probe.offset),
+                format!("{:+}", probe.offset),
                 visible(&probe.kind),
                 cost,
                 visible(&probe.module)

@@ -121,8 +121,8 @@ pub struct Probe {
     pub build_id: Option<String>,
     /// Symbol of the function.
     pub function: String,
-    /// Offset of the probed instruction from the function's start.
-    pub offset: u64,
+    /// Offset of the probed instruction from the function's start; negative in a part split off before it.
+    pub offset: i64,
     /// `entry`, `return`, or `ret` for a plain probe on a return instruction.
     pub kind: String,
     /// What a hit costs: `nop5`, `emulated` or `single_step`.

@@ -64,8 +64,8 @@ pub struct PlannedProbe {
     pub path: PathBuf,
     /// Symbol of the function.
     pub symbol: String,
-    /// Offset of the instruction from the function's start; wraps where a `ret` stands in a part split off before it.
-    pub offset: u64,
+    /// Offset of the instruction from the function's start; negative in a part split off before it.
+    pub offset: i64,
     /// Offset of the instruction in the file.
     pub file_offset: u64,
     /// What it sees.
@@ -308,7 +308,7 @@ impl<'a> Planner<'a> {
             build_id: self.object.build_id.clone(),
             path: self.object.open_path.clone(),
             symbol: function.symbol.clone(),
-            offset: address.wrapping_sub(function.vaddr),
+            offset: address.wrapping_sub(function.vaddr) as i64,
             file_offset,
             sees,
             cost,

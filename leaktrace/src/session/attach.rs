@@ -56,6 +56,13 @@ impl Attached {
         files.any(|file| !self.seen.contains(&file))
     }
 
+    /// Lets go of the probes in files that are mapped no more.
+    fn drop_unmapped(&mut self, mapped: &BTreeSet<FileId>) {
+        self.seen.retain(|file| mapped.contains(file));
+        let links = self.links.extract_if(|file, _| !mapped.contains(file)).collect();
+        Self { links, ..Self::default() }.detach();
+    }
+
     /// Takes over the probes of another process, to take all away at once.
     pub(super) fn absorb(&mut self, other: Self) {
         for (file, links) in other.links {
@@ -98,7 +105,8 @@ impl Attacher {
         Self { programs, options, nop5_is_cheap, known: HashMap::new(), placed: HashSet::new() }
     }
 
-    /// Looks at the process's mappings and probes what is new in them. An error says why a process without any
+    /// Looks at the process's mappings and probes what is new in them; where they are settled, what is mapped no more
+    /// is let go. An error says why a process without any
     /// probe cannot be traced; one that has probes already just keeps them.
     pub(super) fn look(
         &mut self,
@@ -106,12 +114,14 @@ impl Attacher {
         index: u16,
         returns: Returns,
         maps: &[Mapping],
+        is_settled: bool,
         attached: &mut Attached,
     ) -> Result<Found, Failure> {
         let mapped: BTreeSet<FileId> =
             maps.iter().filter(|one| one.executable).filter_map(Mapping::file_id).collect();
-        attached.links.retain(|file, _| mapped.contains(file));
-        attached.seen.retain(|file| mapped.contains(file));
+        if is_settled {
+            attached.drop_unmapped(&mapped);
+        }
         let new: BTreeSet<FileId> = mapped.difference(&attached.seen).copied().collect();
         let mut found = Found::default();
         if new.is_empty() {

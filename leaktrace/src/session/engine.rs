@@ -331,6 +331,9 @@ impl EventThread {
     /// The end: the last events, the names still missing, the summary, the live blocks.
     async fn finish(mut self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
         self.drain(usize::MAX);
+        if let Fact::End { tick, .. } = &end {
+            self.pipeline.advance(tick.t);
+        }
         self.names_due = Instant::now();
         self.ask_for_names();
         let deadline = Instant::now() + NAMES_AT_END;

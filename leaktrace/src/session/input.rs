@@ -42,6 +42,13 @@ pub enum Fact {
         /// Its name.
         comm: String,
     },
+    /// A process has another name, since it replaced its image.
+    Renamed {
+        /// Index of the process.
+        process: u16,
+        /// Its name now.
+        comm: String,
+    },
     /// Where a process has code.
     Code {
         /// Index of the process.

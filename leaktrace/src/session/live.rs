@@ -132,7 +132,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let mut attached = Attached::default();
     let maps = process.maps().map_err(|error| gone(pid, &error))?;
     watch(&mut attacher, pid, 0)?;
-    let found = attacher.look(&process, 0, returns, &maps, &mut attached)?;
+    let found = attacher.look(&process, 0, returns, &maps, true, &mut attached)?;
     let baseline = attacher.programs.losses().to_vec();
 
     let (wishes, mut wanted) = unbounded_channel();
@@ -222,6 +222,8 @@ impl Supervisor {
                     && let Ok(process) = Process::open(traced.process.pid)
                 {
                     traced.process = process;
+                    let comm = traced.process.comm.clone();
+                    self.engine.tell(Fact::Renamed { process: index, comm });
                 }
                 let now = Instant::now();
                 self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
@@ -244,7 +246,10 @@ impl Supervisor {
         let Some(traced) = self.processes.get_mut(&index) else { return };
         let Ok(maps) = traced.process.maps() else { return };
         let before = self.attacher.programs.losses();
-        let found = self.attacher.look(&traced.process, index, traced.returns, &maps, &mut traced.attached);
+        // After exec the loader maps the libraries one by one: probes in those to come must stay.
+        let is_settled = self.looks.iter().all(|(_, pending)| *pending != index);
+        let found =
+            self.attacher.look(&traced.process, index, traced.returns, &maps, is_settled, &mut traced.attached);
         let pid = traced.process.pid;
         self.forgive_calls_under_way(&before);
         self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
@@ -317,7 +322,7 @@ impl Supervisor {
             self.engine.tell(fact);
         }
         let before = self.attacher.programs.losses();
-        let found = self.attacher.look(&process, index, returns, &maps, &mut attached);
+        let found = self.attacher.look(&process, index, returns, &maps, true, &mut attached);
         self.forgive_calls_under_way(&before);
         match found {
             Ok(found) => {

@@ -103,6 +103,11 @@ impl Pipeline {
         match fact {
             Fact::Start { header, start_ns } => self.start(header, *start_ns, out),
             Fact::Process { process, pid, comm } => self.process(*process, *pid, comm),
+            Fact::Renamed { process, comm } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.comm.clone_from(comm);
+                }
+            }
             Fact::Code { process, ranges } => {
                 if let Some(traced) = self.processes.get_mut(process) {
                     traced.code.clone_from(ranges);
@@ -339,6 +344,11 @@ impl Pipeline {
                 f(traced.pid, age, block);
             });
         }
+    }
+
+    /// Time has come this far: what is asked next is asked at this moment.
+    pub fn advance(&mut self, t: f64) {
+        self.t = t;
     }
 
     /// Ranks the sites by something else from now on.

@@ -23,46 +23,46 @@ const MAX_CHILDREN: usize = 4096;
 
 /// What is known of a process at a tick.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Observed<'a> {
+pub(super) struct Observed<'a> {
     /// Resident memory in bytes.
-    pub rss_bytes: u64,
+    pub(super) rss_bytes: u64,
     /// Resident anonymous memory in bytes.
-    pub anon_bytes: u64,
+    pub(super) anon_bytes: u64,
     /// Traced bytes that are allocated and not freed.
-    pub live_bytes: u64,
+    pub(super) live_bytes: u64,
     /// Allocation events seen from the process so far.
-    pub events: u64,
+    pub(super) events: u64,
     /// Names of its runtimes that have a heap of their own.
-    pub runtimes: &'a [&'a str],
+    pub(super) runtimes: &'a [&'a str],
     /// Its descendants that are not traced; empty with `--children`.
-    pub untraced_children: &'a [ChildUsage<'a>],
+    pub(super) untraced_children: &'a [ChildUsage<'a>],
 }
 
 /// A child process at a tick.
 #[derive(Clone, Copy, Debug)]
-pub struct ChildUsage<'a> {
+pub(super) struct ChildUsage<'a> {
     /// Its process id.
-    pub pid: u32,
+    pub(super) pid: u32,
     /// Its name, as the kernel keeps it: untrusted.
-    pub comm: &'a str,
+    pub(super) comm: &'a str,
     /// Its resident memory in bytes.
-    pub rss_bytes: u64,
+    pub(super) rss_bytes: u64,
 }
 
 /// What a detector found, for a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(super) struct Finding {
     /// How much it matters.
-    pub level: Level,
+    pub(super) level: Level,
     /// Its stable name.
-    pub code: &'static str,
+    pub(super) code: &'static str,
     /// One sentence for people.
-    pub message: String,
+    pub(super) message: String,
 }
 
 /// The detectors of one process.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(super) struct Watch {
     first: Baseline,
     /// Resident memory of each child when it was first seen.
     children: BTreeMap<u32, u64>,
@@ -88,14 +88,14 @@ struct Told {
 
 impl Watch {
     /// Begins with what was observed at the attach.
-    pub fn new(first: &Observed<'_>) -> Self {
+    pub(super) fn new(first: &Observed<'_>) -> Self {
         let mut watch = Self::default();
         watch.restart(first);
         watch
     }
 
     /// Measures growth from here on: the process has replaced its image. What was told is not told again.
-    pub fn restart(&mut self, first: &Observed<'_>) {
+    pub(super) fn restart(&mut self, first: &Observed<'_>) {
         self.first = Baseline { rss: first.rss_bytes, anon: first.anon_bytes, live: first.live_bytes };
         self.children.clear();
         self.unexplained_ticks = 0;
@@ -103,7 +103,7 @@ impl Watch {
     }
 
     /// Takes the figures of a tick; gives what is to be told now.
-    pub fn tick(&mut self, now: &Observed<'_>) -> Vec<Finding> {
+    pub(super) fn tick(&mut self, now: &Observed<'_>) -> Vec<Finding> {
         self.meet_children(now);
         let findings = [self.no_probe_fires(now), self.growth_not_explained(now), self.children_grow(now)];
         findings.into_iter().flatten().collect()
