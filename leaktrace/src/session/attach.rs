@@ -151,7 +151,9 @@ impl Attacher {
     ) -> Result<(), Failure> {
         let unknown: Vec<Mapping> = maps
             .iter()
-            .filter(|one| one.file_id().is_some_and(|file| new.contains(&file) && !self.known.contains_key(&file)))
+            .filter(|one| {
+                one.file_id().is_some_and(|file| new.contains(&file) && !self.known.contains_key(&file))
+            })
             .cloned()
             .collect();
         if unknown.is_empty() {
@@ -188,7 +190,11 @@ impl Attacher {
             Failure::new(ExitCode::NoPermission, message)
         })?;
         let nop5_is_cheap = self.nop5_is_cheap;
-        Ok(plan(allocators, linker, &Circumstances { maps, memory: &memory, returns, nop5_is_cheap, own: &self.placed }))
+        Ok(plan(
+            allocators,
+            linker,
+            &Circumstances { maps, memory: &memory, returns, nop5_is_cheap, own: &self.placed },
+        ))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the plan, what it is about, and where its parts go")]
@@ -227,7 +233,10 @@ impl Attacher {
                     found.probes.push(probe);
                 }
                 Err(error) => {
-                    let sentence = format!("{} of {} is not traced: the kernel refused the probe ({error})", probe.symbol, probe.module);
+                    let sentence = format!(
+                        "{} of {} is not traced: the kernel refused the probe ({error})",
+                        probe.symbol, probe.module
+                    );
                     last_error = Some(sentence.clone());
                     found.notices.push(("not_traced", sentence));
                 }
@@ -235,7 +244,9 @@ impl Attacher {
         }
         let can_see = |program: Program| matches!(program, Program::AllocEnter | Program::NewEnter);
         match last_error {
-            Some(sentence) if !found.probes.iter().any(|probe| can_see(probe.program)) && attached.links.is_empty() => {
+            Some(sentence)
+                if !found.probes.iter().any(|probe| can_see(probe.program)) && attached.links.is_empty() =>
+            {
                 if process.is_alive() {
                     Err(Failure::new(ExitCode::Unsupported, sentence))
                 } else {

@@ -1,11 +1,6 @@
 //! A live run: the supervisor looks after the processes traced, tells the event thread what it sees, and ends the run.
 
-use std::{
-    collections::BTreeMap,
-    num::NonZeroU32,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use leaktrace_common::Loss;
 use tokio::{
@@ -84,10 +79,9 @@ pub(super) struct Supervisor {
 
 /// Traces as the command line asks.
 pub(super) fn run(options: &TraceOptions, general: &GeneralOptions) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(ExitCode::Internal, format!("could not start the event loop: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new(ExitCode::Internal, format!("could not start the event loop: {error}"))
+    })?;
     runtime.block_on(trace(options, general))
 }
 
@@ -118,7 +112,8 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
 
     let mut programs = Programs::load(&settings(options, general, &system))?;
     sinks::log_programs(&mut programs);
-    let ring = programs.take_ring().ok_or_else(|| Failure::new(ExitCode::Internal, "the ring buffer is taken"))?;
+    let ring =
+        programs.take_ring().ok_or_else(|| Failure::new(ExitCode::Internal, "the ring buffer is taken"))?;
     let discover = DiscoverOptions {
         symbols_prefix: options.capture.symbols_prefix.clone(),
         object: options.capture.object.clone(),
@@ -248,8 +243,14 @@ impl Supervisor {
         let before = self.attacher.programs.losses();
         // After exec the loader maps the libraries one by one: probes in those to come must stay.
         let is_settled = self.looks.iter().all(|(_, pending)| *pending != index);
-        let found =
-            self.attacher.look(&traced.process, index, traced.returns, &maps, is_settled, &mut traced.attached);
+        let found = self.attacher.look(
+            &traced.process,
+            index,
+            traced.returns,
+            &maps,
+            is_settled,
+            &mut traced.attached,
+        );
         let pid = traced.process.pid;
         self.forgive_calls_under_way(&before);
         self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
@@ -308,7 +309,12 @@ impl Supervisor {
         // It may be gone already, or a leaktrace that was started by the target.
         let Ok(process) = Process::open(pid) else { return false };
         let Some(index) = self.free_index() else {
-            self.notice(pid, Level::Warning, "too_many_processes", "too many processes were traced: this one is not".to_owned());
+            self.notice(
+                pid,
+                Level::Warning,
+                "too_many_processes",
+                "too many processes were traced: this one is not".to_owned(),
+            );
             return false;
         };
         let Ok(maps) = process.maps() else { return false };
@@ -444,10 +450,7 @@ impl Supervisor {
 /// What the pipeline must know of a process before its first event.
 fn process_facts(index: u16, process: &Process, maps: &[Mapping]) -> [Fact; 2] {
     let (pid, comm) = (process.pid, process.comm.clone());
-    [
-        Fact::Process { process: index, pid, comm },
-        Fact::Code { process: index, ranges: code_ranges(maps) },
-    ]
+    [Fact::Process { process: index, pid, comm }, Fact::Code { process: index, ranges: code_ranges(maps) }]
 }
 
 /// What the children of a process use that are not traced.
@@ -529,7 +532,9 @@ fn decide_returns(
     Ok(match decision {
         ReturnProbes::Allowed => (Returns::ReturnProbes, None),
         ReturnProbes::PlainOnly { why } => (Returns::PlainProbes, Some(why.to_owned())),
-        ReturnProbes::NeedsTrial => (Returns::PlainProbes, Some("the trial of return probes had no result".to_owned())),
+        ReturnProbes::NeedsTrial => {
+            (Returns::PlainProbes, Some("the trial of return probes had no result".to_owned()))
+        }
     })
 }
 

@@ -8,7 +8,8 @@ use crate::{
     event::{Batch, Cause, Event, LossCounts, OrderCheck},
     heap::{Block, Limits, SiteIds, Tracker},
     output::record::{
-        EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord, Summary, Tick as TickRecord,
+        EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord,
+        Summary, Tick as TickRecord,
     },
     symbol::Frame,
 };
@@ -141,8 +142,16 @@ impl Pipeline {
 
     fn process(&mut self, process: u16, pid: u32, comm: &str) {
         let tracker = Tracker::new(&self.limits, self.start_ns, self.ids.clone());
-        let traced =
-            Traced { pid, comm: comm.to_owned(), tracker, code: Vec::new(), usage: None, runtimes: Vec::new(), watch: None, gone: false };
+        let traced = Traced {
+            pid,
+            comm: comm.to_owned(),
+            tracker,
+            code: Vec::new(),
+            usage: None,
+            runtimes: Vec::new(),
+            watch: None,
+            gone: false,
+        };
         self.processes.insert(process, traced);
     }
 
@@ -260,7 +269,8 @@ impl Pipeline {
             return;
         }
         self.announced_loss = losses.total;
-        let causes: Vec<String> = losses.causes.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let causes: Vec<String> =
+            losses.causes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let message = format!("the figures are incomplete: {}", causes.join(", "));
         let pid = self.processes.values().next().map_or(0, |traced| traced.pid);
         out.push(notice(self.t, pid, Level::Warning, "lost_events", message));
@@ -306,7 +316,12 @@ impl Pipeline {
         out.push(Record::Summary(Summary {
             t: self.t,
             ended: reason,
-            processes: self.processes.values().map(process_summary).chain(self.past.iter().cloned()).collect(),
+            processes: self
+                .processes
+                .values()
+                .map(process_summary)
+                .chain(self.past.iter().cloned())
+                .collect(),
             sites: ranking::summary(self.processes.values(), &self.view, self.now_ns(), &self.names),
             losses,
             events: self.events,
