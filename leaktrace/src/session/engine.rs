@@ -259,7 +259,7 @@ impl EventThread {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Fact(fact) if self.held_back.is_empty() && !wants_empty_ring(&fact) => {
-                    self.fact(*fact)
+                    self.fact(*fact);
                 }
                 command => self.held_back.push_back(command),
             }

@@ -179,7 +179,7 @@ impl Supervisor {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        let far = Duration::from_secs(100 * 365 * 86_400);
+        let far = Duration::from_hours(100 * 365 * 24);
         let end = Instant::now() + options.capture.duration.unwrap_or(far);
         let mut ticks = interval_at(Instant::now(), options.capture.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
