@@ -56,6 +56,8 @@ struct Traced {
     process: Process,
     returns: Returns,
     attached: Attached,
+    /// Why nothing of it could be seen at the last look.
+    why_not: Option<String>,
 }
 
 /// Looks after the processes of one run.
@@ -154,7 +156,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         launched,
     };
     supervisor.tell_found(0, pid, &found, true);
-    supervisor.processes.insert(0, Traced { process, returns, attached });
+    supervisor.processes.insert(0, Traced { process, returns, attached, why_not: None });
     if supervisor.children {
         supervisor.follow_children();
     }
@@ -252,12 +254,24 @@ impl Supervisor {
             &mut traced.attached,
         );
         let pid = traced.process.pid;
+        // Right after exec nothing but the program and its loader is mapped: the next look may find more.
+        let found = found.map_err(|error| traced.why_not = Some(error.message));
         self.forgive_calls_under_way(&before);
         self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
-        match found {
-            Ok(found) => self.tell_found(index, pid, &found, false),
-            // Right after exec nothing but the program and its loader is mapped: the next look finds more.
-            Err(error) => tracing::debug!("process {pid}: {error}"),
+        if let Ok(found) = found {
+            self.tell_found(index, pid, &found, false);
+        }
+        if is_settled {
+            self.tell_why_not(index);
+        }
+    }
+
+    /// Tells, once, why nothing of a process is seen.
+    fn tell_why_not(&mut self, index: u16) {
+        let Some(traced) = self.processes.get_mut(&index) else { return };
+        let (pid, sees_calls) = (traced.process.pid, traced.attached.sees_calls());
+        if let Some(why) = traced.why_not.take().filter(|_| !sees_calls) {
+            self.notice(pid, Level::Warning, "child_not_traced", why);
         }
     }
 
@@ -330,6 +344,7 @@ impl Supervisor {
         let before = self.attacher.programs.losses();
         let found = self.attacher.look(&process, index, returns, &maps, true, &mut attached);
         self.forgive_calls_under_way(&before);
+        let mut why_not = None;
         match found {
             Ok(found) => {
                 let allocators: Vec<&str> = found.allocators.iter().map(|one| one.kind.name()).collect();
@@ -338,9 +353,12 @@ impl Supervisor {
                 self.notice(pid, Level::Info, "child_followed", sentence);
                 self.tell_found(index, pid, &found, true);
             }
-            Err(error) => self.notice(pid, Level::Warning, "child_not_traced", error.to_string()),
+            Err(error) => why_not = Some(error.message),
         }
-        self.processes.insert(index, Traced { process, returns, attached });
+        // It may be on its way to another image, with its libraries not mapped yet.
+        let now = Instant::now();
+        self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
+        self.processes.insert(index, Traced { process, returns, attached, why_not });
         true
     }
 
