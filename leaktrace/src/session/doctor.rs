@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 
+use super::safety::NOP5;
 use crate::{
     cli::{DoctorOptions, Format, GeneralOptions},
     error::{ExitCode, Failure},
@@ -26,7 +27,6 @@ use crate::{
 
 /// The oldest kernel whose uprobes carry a cookie through a BPF link.
 const OLDEST: KernelVersion = KernelVersion::new(5, 15);
-const NOP5: KernelVersion = KernelVersion::new(6, 18);
 
 /// Checks, and prints what was found.
 pub(super) fn run(options: &DoctorOptions, general: &GeneralOptions) -> Result<(), Failure> {
