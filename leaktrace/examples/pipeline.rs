@@ -1,17 +1,23 @@
-//! How fast the pipeline is without a kernel, and what a live block costs: batch -> events -> live map and sites.
+//! How fast the pipeline is without a kernel, and what a live block costs: batches through the pipeline of a trace.
 //!
 //! `pipeline LIVE_BLOCKS EVENTS` fills the live map, then frees and allocates blocks at random, and prints one JSON
 //! object. Only the pipeline's own work is timed, not the making of the batches.
 
-use std::time::Instant;
-
-use leaktrace::event::{Batch, BatchWriter, OrderCheck};
-use leaktrace::heap::{Limits, SiteIds, Tracker};
+use bytes::Bytes;
+use leaktrace::{
+    cli::Sort,
+    event::BatchWriter,
+    heap::Limits,
+    output::record::{Record, Tick as TickRecord},
+    session::{Fact, Input, Pipeline, Tick, View},
+};
 use leaktrace_common::{AllocationRecord, FreeRecord, Header, Kind, MAX_FRAMES, StackRecord};
+use rustix::time::{ClockId, clock_gettime};
 use zerocopy::IntoBytes as _;
 
 const STACKS: u64 = 5000;
-const EVENTS_PER_BATCH: usize = 1024;
+/// As large as a batch from the ring.
+const EVENTS_PER_BATCH: u64 = 6000;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<u64> =
@@ -19,31 +25,33 @@ fn main() -> anyhow::Result<()> {
     let &[blocks, events] = arguments.as_slice() else {
         anyhow::bail!("usage: pipeline LIVE_BLOCKS EVENTS");
     };
-    let mut pipeline = Pipeline::new();
+    let mut timed = Timed::new();
     let mut load = Load::new(blocks);
     load.stacks();
-    load.feed(&mut pipeline, 0);
+    load.feed(&mut timed, 0);
     let before = resident_bytes()?;
+    timed.take_rate();
     for index in 0..blocks as usize {
         load.allocate(index);
-        load.feed(&mut pipeline, EVENTS_PER_BATCH);
+        load.feed(&mut timed, EVENTS_PER_BATCH);
     }
-    load.feed(&mut pipeline, 0);
+    load.feed(&mut timed, 0);
     let grown = resident_bytes()?.saturating_sub(before);
-    let mut filling = std::mem::take(&mut pipeline.rates);
+    let fill = timed.take_rate();
     for _ in 0..events / 2 {
         load.churn();
-        load.feed(&mut pipeline, EVENTS_PER_BATCH);
+        load.feed(&mut timed, EVENTS_PER_BATCH);
     }
-    load.feed(&mut pipeline, 0);
+    load.feed(&mut timed, 0);
+    let churn = timed.take_rate();
     let churned = resident_bytes()?.saturating_sub(before);
-    let totals = pipeline.tracker.totals();
-    anyhow::ensure!(totals.live_count == blocks && totals.losses().total() == 0, "wrong result: {totals:?}");
+    let tick = timed.tick().ok_or_else(|| anyhow::anyhow!("no tick"))?;
+    anyhow::ensure!(tick.live_count == blocks && tick.losses.total == 0, "wrong result: {tick:?}");
     let result = serde_json::json!({
         "live_blocks": blocks,
         "events": events / 2 * 2,
-        "fill_events_per_s": median_rate(&mut filling),
-        "churn_events_per_s": median_rate(&mut pipeline.rates),
+        "fill_events_per_s": fill,
+        "churn_events_per_s": churn,
         "bytes_per_live_block_filled": grown as f64 / blocks as f64,
         "bytes_per_live_block_churned": churned as f64 / blocks as f64,
     });
@@ -51,30 +59,57 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What every batch goes through in a trace.
-struct Pipeline {
-    order: OrderCheck,
-    tracker: Tracker,
-    /// Events a second, by batch.
-    rates: Vec<f64>,
+/// The pipeline of a trace, and the CPU time it took.
+struct Timed {
+    pipeline: Pipeline,
+    records: Vec<Record>,
+    events: u64,
+    cpu_s: f64,
 }
 
-impl Pipeline {
+impl Timed {
     fn new() -> Self {
-        let tracker = Tracker::new(&Limits::default(), 0, SiteIds::default());
-        Self { order: OrderCheck::default(), tracker, rates: Vec::new() }
+        let view = View { top: 10, sort: Sort::Live, older_than: None };
+        let pipeline = Pipeline::new(view, Limits::default());
+        let mut timed = Self { pipeline, records: Vec::new(), events: 0, cpu_s: 0.0 };
+        timed.tell(Fact::Process { process: 0, pid: 1, comm: "load".to_owned() });
+        timed.tell(Fact::Code { process: 0, ranges: vec![(0, 1 << 47)] });
+        timed
     }
 
-    fn process(&mut self, bytes: &[u8]) {
-        let start = Instant::now();
-        let mut events = 0_u32;
-        for event in Batch::new(bytes).flatten() {
-            events += 1;
-            self.order.observe(event.header());
-            self.tracker.apply(&event, &|address| address < 1 << 47);
-        }
-        self.rates.push(f64::from(events) / start.elapsed().as_secs_f64());
+    fn tell(&mut self, fact: Fact) {
+        self.pipeline.step(&Input::Fact(fact), &mut self.records);
     }
+
+    fn process(&mut self, batch: Bytes, events: u64) {
+        let batch = Input::Events(batch);
+        let start = cpu_s();
+        self.pipeline.step(&batch, &mut self.records);
+        self.cpu_s += cpu_s() - start;
+        self.events += events;
+    }
+
+    /// Events a second of CPU time since the last call: on a busy machine, time that others took does not count.
+    fn take_rate(&mut self) -> f64 {
+        let rate = (self.events as f64 / self.cpu_s).round();
+        (self.events, self.cpu_s) = (0, 0.0);
+        rate
+    }
+
+    /// The figures of the load's process.
+    fn tick(&mut self) -> Option<TickRecord> {
+        self.records.clear();
+        self.tell(Fact::Tick(Tick { t: 1.0, ..Tick::default() }));
+        self.records.drain(..).find_map(|record| match record {
+            Record::Tick(tick) => Some(tick),
+            _ => None,
+        })
+    }
+}
+
+fn cpu_s() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 /// A program that frees at random what it allocated, its allocator handing out what was freed a while ago.
@@ -141,18 +176,12 @@ impl Load {
     }
 
     /// Hands the batch over once it holds this many events.
-    fn feed(&mut self, pipeline: &mut Pipeline, events: usize) {
-        if self.writer.records() >= events as u64 {
-            pipeline.process(&self.writer.take());
+    fn feed(&mut self, timed: &mut Timed, events: u64) {
+        let records = self.writer.records();
+        if records >= events {
+            timed.process(self.writer.take(), records);
         }
     }
-}
-
-/// Events a second in the median batch: on a busy machine others take the CPU during some batches, and those do not
-/// count.
-fn median_rate(rates: &mut [f64]) -> f64 {
-    let middle = rates.len() / 2;
-    if rates.is_empty() { 0.0 } else { rates.select_nth_unstable_by(middle, f64::total_cmp).1.round() }
 }
 
 fn resident_bytes() -> anyhow::Result<u64> {

@@ -9,6 +9,7 @@ use crate::workspace::{self, Profile};
 
 mod bcc;
 mod churn;
+mod pipeline;
 mod servers;
 mod stats;
 mod table;
@@ -22,13 +23,20 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, redis, node.
+    /// Runs only the benches whose name contains this: churn, redis, node, pipeline.
     #[arg(long, default_value = "")]
     filter: String,
 }
 
 /// Runs the benches and prints their tables.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let chosen = |name: &str| name.contains(&options.filter);
+    if chosen("pipeline") {
+        pipeline::run(if options.quick { 2_000_000 } else { 20_000_000 })?;
+    }
+    if !["churn", "redis", "node"].into_iter().any(chosen) {
+        return Ok(());
+    }
     let root = Root::find();
     if !root.unattended() {
         bail!("the bench needs root: run it as root, or run `sudo -v` first");
@@ -43,7 +51,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         churn: workspace::compile_victim("churn", scratch.path())?,
     };
     let (rounds, seconds, requests) = if options.quick { (1, 1, 20_000) } else { (5, 3, 200_000) };
-    let chosen = |name: &str| name.contains(&options.filter);
     if chosen("churn") {
         churn::run(&programs, &[1, 2, 8], rounds, seconds)?;
     }
