@@ -1,6 +1,9 @@
 //! The reader's end of the ring buffer: records are copied out in batches.
 
-use std::{io, os::fd::{AsFd, AsRawFd, RawFd}};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+};
 
 use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;

@@ -41,6 +41,11 @@ impl Program {
         Self::ObjectsChanged,
     ];
 
+    /// Does it see calls of allocation functions?
+    pub const fn sees_calls(self) -> bool {
+        matches!(self, Self::AllocEnter | Self::NewEnter)
+    }
+
     /// Name of the program in the BPF object.
     pub const fn name(self) -> &'static str {
         match self {

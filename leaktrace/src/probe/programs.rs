@@ -150,14 +150,12 @@ fn ring_size(asked: u32) -> u32 {
 }
 
 fn load_probe(ebpf: &mut Ebpf, program: Program) -> Result<(), ProgramError> {
-    let program: &mut UProbe =
-        ebpf.program_mut(program.name()).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    let program: &mut UProbe = ebpf.program_mut(program.name()).ok_or(ProgramError::NotLoaded)?.try_into()?;
     program.load()
 }
 
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), ProgramError> {
-    let program: &mut RawTracePoint =
-        ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    let program: &mut RawTracePoint = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
     program.load()?;
     // The link stays with the program, and is gone with it.
     program.attach(tracepoint)?;
@@ -181,7 +179,9 @@ fn check_value_size<T>(ebpf: &Ebpf, name: &str) -> Result<(), Failure> {
         let ours = size_of::<T>();
         Err(Failure::new(
             ExitCode::Internal,
-            format!("values of the BPF map {name} have {size} bytes, not {ours}; run `cargo xtask bpf build`"),
+            format!(
+                "values of the BPF map {name} have {size} bytes, not {ours}; run `cargo xtask bpf build`"
+            ),
         ))
     }
 }
@@ -191,22 +191,29 @@ fn load_failure(error: &EbpfError) -> Failure {
     if text.contains("Operation not permitted") || text.contains("Permission denied") {
         return Failure::new(
             ExitCode::NoPermission,
-            format!("the kernel refused to load the BPF programs ({text}); run leaktrace as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"),
+            format!(
+                "the kernel refused to load the BPF programs ({text}); run leaktrace as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+            ),
         );
     }
     Failure::new(
         ExitCode::Unsupported,
-        format!("this kernel cannot load the BPF programs ({text}); leaktrace needs Linux 5.15 or newer, see `leaktrace doctor`"),
+        format!(
+            "this kernel cannot load the BPF programs ({text}); leaktrace needs Linux 5.15 or newer, see `leaktrace doctor`"
+        ),
     )
 }
 
 fn program_failure(name: &str, error: &ProgramError) -> Failure {
     let text = chain(error);
     tracing::debug!("loading {name} failed: {text}");
-    if text.contains("Operation not permitted") || text.contains("Permission denied") && !text.contains("R0") {
+    if text.contains("Operation not permitted") || text.contains("Permission denied") && !text.contains("R0")
+    {
         return Failure::new(
             ExitCode::NoPermission,
-            format!("the kernel refused the BPF program {name}; run leaktrace as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"),
+            format!(
+                "the kernel refused the BPF program {name}; run leaktrace as root, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+            ),
         );
     }
     // The verifier's verdict stands at the end of its log.
@@ -214,7 +221,9 @@ fn program_failure(name: &str, error: &ProgramError) -> Failure {
     let short = lines[lines.len().saturating_sub(4)..].join(" | ");
     Failure::new(
         ExitCode::Unsupported,
-        format!("this kernel does not accept the BPF program {name} ({short}); `leaktrace doctor` lists what is needed, -v shows more"),
+        format!(
+            "this kernel does not accept the BPF program {name} ({short}); `leaktrace doctor` lists what is needed, -v shows more"
+        ),
     )
 }
 

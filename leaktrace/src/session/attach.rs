@@ -45,6 +45,8 @@ pub(super) struct Attacher {
 #[derive(Default)]
 pub(super) struct Attached {
     links: HashMap<FileId, Vec<Box<dyn Link>>>,
+    /// Some allocation function is probed, so that calls are seen.
+    sees_calls: bool,
     /// Files that were looked at, with or without an allocator.
     seen: BTreeSet<FileId>,
 }
@@ -61,6 +63,11 @@ impl Attached {
         self.seen.retain(|file| mapped.contains(file));
         let links = self.links.extract_if(|file, _| !mapped.contains(file)).collect();
         Self { links, ..Self::default() }.detach();
+    }
+
+    /// Is any allocation function probed?
+    pub(super) fn sees_calls(&self) -> bool {
+        self.sees_calls
     }
 
     /// Takes over the probes of another process, to take all away at once.
@@ -132,11 +139,13 @@ impl Attacher {
         let known: Vec<Known> = new.iter().filter_map(|file| self.known.get(file).cloned()).collect();
         let allocators: Vec<Allocator> = known.iter().flat_map(|one| one.allocators.clone()).collect();
         let linker = known.iter().find_map(|one| one.linker.clone());
-        if allocators.is_empty() && attached.links.is_empty() {
-            discovered?;
-        }
         let plan = self.plan(process, returns, maps, &allocators, linker.as_ref())?;
         self.put_in_place(process, index, plan, &allocators, linker.as_ref(), attached, &mut found)?;
+        // Also where only the dynamic linker was found: it will tell when the allocator's library is mapped.
+        attached.sees_calls |= found.probes.iter().any(|probe| probe.program.sees_calls());
+        if !attached.sees_calls {
+            discovered?;
+        }
         found.allocators = allocators;
         Ok(found)
     }
@@ -151,7 +160,9 @@ impl Attacher {
     ) -> Result<(), Failure> {
         let unknown: Vec<Mapping> = maps
             .iter()
-            .filter(|one| one.file_id().is_some_and(|file| new.contains(&file) && !self.known.contains_key(&file)))
+            .filter(|one| {
+                one.file_id().is_some_and(|file| new.contains(&file) && !self.known.contains_key(&file))
+            })
             .cloned()
             .collect();
         if unknown.is_empty() {
@@ -188,7 +199,11 @@ impl Attacher {
             Failure::new(ExitCode::NoPermission, message)
         })?;
         let nop5_is_cheap = self.nop5_is_cheap;
-        Ok(plan(allocators, linker, &Circumstances { maps, memory: &memory, returns, nop5_is_cheap, own: &self.placed }))
+        Ok(plan(
+            allocators,
+            linker,
+            &Circumstances { maps, memory: &memory, returns, nop5_is_cheap, own: &self.placed },
+        ))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the plan, what it is about, and where its parts go")]
@@ -227,15 +242,20 @@ impl Attacher {
                     found.probes.push(probe);
                 }
                 Err(error) => {
-                    let sentence = format!("{} of {} is not traced: the kernel refused the probe ({error})", probe.symbol, probe.module);
+                    let sentence = format!(
+                        "{} of {} is not traced: the kernel refused the probe ({error})",
+                        probe.symbol, probe.module
+                    );
                     last_error = Some(sentence.clone());
                     found.notices.push(("not_traced", sentence));
                 }
             }
         }
-        let can_see = |program: Program| matches!(program, Program::AllocEnter | Program::NewEnter);
         match last_error {
-            Some(sentence) if !found.probes.iter().any(|probe| can_see(probe.program)) && attached.links.is_empty() => {
+            Some(sentence)
+                if !found.probes.iter().any(|probe| probe.program.sees_calls())
+                    && attached.links.is_empty() =>
+            {
                 if process.is_alive() {
                     Err(Failure::new(ExitCode::Unsupported, sentence))
                 } else {

@@ -39,6 +39,14 @@ pub(super) fn own_rss_bytes() -> u64 {
     Usage::read(std::process::id()).map_or(0, |usage| usage.rss_bytes)
 }
 
+/// Largest resident set of this process so far, in bytes.
+pub(super) fn own_peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
 /// The current wall time, RFC 3339 in UTC.
 pub(super) fn wall_time() -> String {
     let now = clock_gettime(ClockId::Realtime);

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 
+use super::safety::NOP5;
 use crate::{
     cli::{DoctorOptions, Format, GeneralOptions},
     error::{ExitCode, Failure},
@@ -26,7 +27,6 @@ use crate::{
 
 /// The oldest kernel whose uprobes carry a cookie through a BPF link.
 const OLDEST: KernelVersion = KernelVersion::new(5, 15);
-const NOP5: KernelVersion = KernelVersion::new(6, 18);
 
 /// Checks, and prints what was found.
 pub(super) fn run(options: &DoctorOptions, general: &GeneralOptions) -> Result<(), Failure> {
@@ -45,7 +45,8 @@ pub(super) fn run(options: &DoctorOptions, general: &GeneralOptions) -> Result<(
         report.checks.push(check("process", Status::Failed, error.message.clone(), None));
         failure = Some(error);
     }
-    let failed = report.checks.iter().find(|check| check.status == Status::Failed).map(|check| check.name.clone());
+    let failed =
+        report.checks.iter().find(|check| check.status == Status::Failed).map(|check| check.name.clone());
     print(&report, options.format, general).or_else(|error| error.into_failure().map_or(Ok(()), Err))?;
     match (failure, failed) {
         (Some(failure), _) => Err(failure),
@@ -78,7 +79,12 @@ fn kernel(system: &System) -> Check {
     match system.version {
         Some(version) if version >= OLDEST => check("kernel", Status::Ok, found, None),
         Some(_) => check("kernel", Status::Failed, found, Some("leaktrace needs Linux 5.15 or newer")),
-        None => check("kernel", Status::Warning, found, Some("its version cannot be read: leaktrace needs Linux 5.15 or newer")),
+        None => check(
+            "kernel",
+            Status::Warning,
+            found,
+            Some("its version cannot be read: leaktrace needs Linux 5.15 or newer"),
+        ),
     }
 }
 
@@ -102,12 +108,23 @@ fn btf(system: &System) -> Check {
 /// Ring buffer, uprobe programs, raw tracepoints: the proof is that the kernel takes ours.
 fn programs(system: &System) -> Check {
     if !system.capabilities.missing().is_empty() {
-        return check("BPF programs", Status::Warning, "not tried without the capabilities", Some("run leaktrace doctor by sudo"));
+        return check(
+            "BPF programs",
+            Status::Warning,
+            "not tried without the capabilities",
+            Some("run leaktrace doctor by sudo"),
+        );
     }
-    let settings = Settings { ring_bytes: 4096, max_stacks: 16, min_size: 0, log_level: 0, pid_namespace: None };
+    let settings =
+        Settings { ring_bytes: 4096, max_stacks: 16, min_size: 0, log_level: 0, pid_namespace: None };
     match Programs::load(&settings) {
         Ok(_) => check("BPF programs", Status::Ok, "load: ring buffer, uprobes, raw tracepoints", None),
-        Err(error) => check("BPF programs", Status::Failed, error.message, Some("see docs/kernels.md for what a kernel must have")),
+        Err(error) => check(
+            "BPF programs",
+            Status::Failed,
+            error.message,
+            Some("see docs/kernels.md for what a kernel must have"),
+        ),
     }
 }
 
@@ -126,7 +143,9 @@ fn lockdown(system: &System) -> Check {
 
 fn namespace(system: &System) -> Check {
     match system.pid_namespace {
-        Some(namespace) if namespace.is_initial() => check("pid namespace", Status::Ok, "the machine's own", None),
+        Some(namespace) if namespace.is_initial() => {
+            check("pid namespace", Status::Ok, "the machine's own", None)
+        }
         _ => check(
             "pid namespace",
             Status::Warning,
@@ -138,7 +157,8 @@ fn namespace(system: &System) -> Check {
 
 fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), Failure> {
     let process = Process::open(pid)?;
-    let exe = process.exe.as_ref().map_or_else(|| "unknown program".to_owned(), |exe| exe.display().to_string());
+    let exe =
+        process.exe.as_ref().map_or_else(|| "unknown program".to_owned(), |exe| exe.display().to_string());
     report.checks.push(check("process", Status::Ok, format!("{} ({exe})", process.comm), None));
     let maps = process.maps().map_err(|error| {
         Failure::new(ExitCode::NoSuchProcess, format!("process {pid} cannot be read any more: {error}"))
@@ -160,21 +180,23 @@ fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), F
 fn returns(process: &Process, system: &System, report: &mut DoctorReport) -> Returns {
     let facts = process.facts().unwrap_or_default();
     let version = system.version.unwrap_or(NOP5);
-    let (status, found, remedy, returns) = match return_probes(version, facts.seccomp, facts.shadow_stack, None) {
-        ReturnProbes::Allowed => (Status::Ok, "safe".to_owned(), None, Returns::ReturnProbes),
-        ReturnProbes::NeedsTrial => (
-            Status::Ok,
-            "the process has a seccomp filter: one is tried in a child of leaktrace before any is set".to_owned(),
-            None,
-            Returns::ReturnProbes,
-        ),
-        ReturnProbes::PlainOnly { why } => (
-            Status::Warning,
-            why.to_owned(),
-            Some("nothing to do: plain probes are used, which cost more"),
-            Returns::PlainProbes,
-        ),
-    };
+    let (status, found, remedy, returns) =
+        match return_probes(version, facts.seccomp, facts.shadow_stack, None) {
+            ReturnProbes::Allowed => (Status::Ok, "safe".to_owned(), None, Returns::ReturnProbes),
+            ReturnProbes::NeedsTrial => (
+                Status::Ok,
+                "the process has a seccomp filter: one is tried in a child of leaktrace before any is set"
+                    .to_owned(),
+                None,
+                Returns::ReturnProbes,
+            ),
+            ReturnProbes::PlainOnly { why } => (
+                Status::Warning,
+                why.to_owned(),
+                Some("nothing to do: plain probes are used, which cost more"),
+                Returns::PlainProbes,
+            ),
+        };
     report.checks.push(check("return probes", status, found, remedy));
     returns
 }

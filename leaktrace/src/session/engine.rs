@@ -258,7 +258,9 @@ impl EventThread {
     fn take_facts(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Fact(fact) if self.held_back.is_empty() && !wants_empty_ring(&fact) => self.fact(*fact),
+                Command::Fact(fact) if self.held_back.is_empty() && !wants_empty_ring(&fact) => {
+                    self.fact(*fact);
+                }
                 command => self.held_back.push_back(command),
             }
         }

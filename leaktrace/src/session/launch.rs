@@ -32,7 +32,8 @@ impl Launched {
             let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             Failure::new(ExitCode::Usage, format!("could not start {name}: {error}"))
         };
-        let (wait, gate) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| failed(&error))?;
+        let (wait, gate) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| failed(&error))?;
         rustix::io::fcntl_setfd(&wait, rustix::io::FdFlags::empty()).map_err(|error| failed(&error))?;
         let ours = env::current_exe().map_err(|error| failed(&error))?;
         let stderr = std::io::stderr().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;

@@ -4,6 +4,7 @@ mod attach;
 mod clock;
 mod doctor;
 mod engine;
+mod follow;
 mod input;
 mod launch;
 mod limits;
@@ -12,7 +13,10 @@ mod pipeline;
 mod ranking;
 mod recorder;
 mod replay;
+mod safety;
 mod sinks;
+mod supervisor;
+mod traced;
 mod watch;
 
 #[cfg(test)]

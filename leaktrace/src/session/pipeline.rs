@@ -8,43 +8,17 @@ use crate::{
     event::{Batch, Cause, Event, LossCounts, OrderCheck},
     heap::{Block, Limits, SiteIds, Tracker},
     output::record::{
-        EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord, Summary, Tick as TickRecord,
+        EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord,
+        Summary, Tick as TickRecord,
     },
     symbol::Frame,
 };
 
 use super::{
-    input::{Fact, Input, ProcessUsage, Tick},
+    input::{Fact, Input, Tick},
     ranking::{self, View},
-    watch::{ChildUsage, Finding, Observed, Watch},
+    traced::{Names, Traced, is_code, process_summary},
 };
-
-/// One process of the trace.
-pub(super) struct Traced {
-    pub(super) pid: u32,
-    pub(super) comm: String,
-    pub(super) tracker: Tracker,
-    code: Vec<(u64, u64)>,
-    usage: Option<ProcessUsage>,
-    runtimes: Vec<String>,
-    /// From the first tick on.
-    watch: Option<Watch>,
-    gone: bool,
-}
-
-/// Names of a site.
-pub(super) struct Names {
-    pub(super) frames: Vec<Frame>,
-    culprit: Option<usize>,
-}
-
-impl Names {
-    /// The innermost function that is not the allocator's own.
-    pub(super) fn function(&self) -> Option<String> {
-        let frame = self.frames.get(self.culprit.unwrap_or(0))?;
-        frame.function.clone()
-    }
-}
 
 /// The state of a trace.
 pub struct Pipeline {
@@ -141,8 +115,16 @@ impl Pipeline {
 
     fn process(&mut self, process: u16, pid: u32, comm: &str) {
         let tracker = Tracker::new(&self.limits, self.start_ns, self.ids.clone());
-        let traced =
-            Traced { pid, comm: comm.to_owned(), tracker, code: Vec::new(), usage: None, runtimes: Vec::new(), watch: None, gone: false };
+        let traced = Traced {
+            pid,
+            comm: comm.to_owned(),
+            tracker,
+            code: Vec::new(),
+            usage: None,
+            runtimes: Vec::new(),
+            watch: None,
+            gone: false,
+        };
         self.processes.insert(process, traced);
     }
 
@@ -260,7 +242,8 @@ impl Pipeline {
             return;
         }
         self.announced_loss = losses.total;
-        let causes: Vec<String> = losses.causes.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let causes: Vec<String> =
+            losses.causes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let message = format!("the figures are incomplete: {}", causes.join(", "));
         let pid = self.processes.values().next().map_or(0, |traced| traced.pid);
         out.push(notice(self.t, pid, Level::Warning, "lost_events", message));
@@ -306,7 +289,12 @@ impl Pipeline {
         out.push(Record::Summary(Summary {
             t: self.t,
             ended: reason,
-            processes: self.processes.values().map(process_summary).chain(self.past.iter().cloned()).collect(),
+            processes: self
+                .processes
+                .values()
+                .map(process_summary)
+                .chain(self.past.iter().cloned())
+                .collect(),
             sites: ranking::summary(self.processes.values(), &self.view, self.now_ns(), &self.names),
             losses,
             events: self.events,
@@ -380,57 +368,6 @@ impl Pipeline {
     /// Is the address known as code of the process?
     pub fn knows_code(&self, process: u16, address: u64) -> bool {
         self.processes.get(&process).is_none_or(|traced| is_code(&traced.code, address))
-    }
-}
-
-impl Traced {
-    /// What the figures of this tick show that the live blocks do not.
-    fn findings(&mut self) -> Vec<Finding> {
-        let Some(usage) = &self.usage else { return Vec::new() };
-        let totals = self.tracker.totals();
-        let runtimes: Vec<&str> = self.runtimes.iter().map(String::as_str).collect();
-        let children: Vec<ChildUsage<'_>> = usage
-            .untraced_children
-            .iter()
-            .map(|child| ChildUsage { pid: child.pid, comm: &child.comm, rss_bytes: child.rss_bytes })
-            .collect();
-        let now = Observed {
-            rss_bytes: usage.rss_bytes,
-            anon_bytes: usage.split.anon_bytes,
-            live_bytes: totals.live_bytes,
-            events: totals.allocs.saturating_add(totals.unknown_frees),
-            runtimes: &runtimes,
-            untraced_children: &children,
-        };
-        match &mut self.watch {
-            Some(watch) => watch.tick(&now),
-            first => {
-                *first = Some(Watch::new(&now));
-                Vec::new()
-            }
-        }
-    }
-}
-
-fn is_code(ranges: &[(u64, u64)], address: u64) -> bool {
-    let after = ranges.partition_point(|&(start, _)| start <= address);
-    after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|&(_, end)| address < end)
-}
-
-fn process_summary(traced: &Traced) -> ProcessSummary {
-    let totals = traced.tracker.totals();
-    ProcessSummary {
-        pid: traced.pid,
-        comm: traced.comm.clone(),
-        live_bytes: totals.live_bytes,
-        live_count: totals.live_count,
-        allocs: totals.allocs,
-        frees: totals.frees,
-        unknown_frees: totals.unknown_frees,
-        alloc_bytes: totals.alloc_bytes,
-        free_bytes: totals.free_bytes,
-        peak_live_bytes: totals.peak_live_bytes,
-        rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     output::record::{SiteSummary, SiteTick},
 };
 
-use super::pipeline::{Names, Traced};
+use super::traced::{Names, Traced};
 
 /// What the user wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

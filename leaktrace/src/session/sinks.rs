@@ -55,8 +55,9 @@ pub(super) fn open(
     let on_end = move || {
         let _ = ended.send(Wish::End);
     };
-    OutputThread::spawn(sink, on_end)
-        .map_err(|error| Failure::new(ExitCode::Internal, format!("could not start the output thread: {error}")))
+    OutputThread::spawn(sink, on_end).map_err(|error| {
+        Failure::new(ExitCode::Internal, format!("could not start the output thread: {error}"))
+    })
 }
 
 /// Is the output the live view on a terminal?

@@ -71,7 +71,12 @@ fn start() -> Vec<Input> {
 }
 
 fn usage(rss_bytes: u64) -> ProcessUsage {
-    ProcessUsage { process: 0, rss_bytes, split: RssSplit { anon_bytes: rss_bytes, ..RssSplit::default() } }
+    ProcessUsage {
+        process: 0,
+        rss_bytes,
+        split: RssSplit { anon_bytes: rss_bytes, ..RssSplit::default() },
+        untraced_children: Vec::new(),
+    }
 }
 
 fn tick(t: f64, losses: &[u64]) -> Tick {
@@ -235,15 +240,17 @@ fn only_old_blocks_count_where_asked() {
 }
 
 #[test]
-fn processes_that_are_gone_have_no_ticks_but_stand_in_the_summary() {
+fn processes_that_are_gone_have_a_last_tick_and_stand_in_the_summary() {
     let mut inputs = start();
     inputs.push(Input::Fact(Fact::Process { process: 1, pid: 9, comm: "child".to_owned() }));
     inputs.push(events(&[allocation(1, 1, 0xa000, 100, 0)]));
-    inputs.push(Input::Fact(Fact::Gone { process: 1 }));
+    inputs.push(Input::Fact(Fact::Gone { process: 1, t: 1.5 }));
     inputs.push(Input::Fact(Fact::Tick(tick(1.0, &[]))));
     inputs.push(end(2.0, &[]));
     let records = run(&inputs, VIEW);
-    assert_eq!(ticks(&records).iter().map(|tick| tick.pid).collect::<Vec<_>>(), [PID]);
+    let told: Vec<_> =
+        ticks(&records).iter().map(|tick| (tick.pid, tick.t, tick.rss_bytes.is_some())).collect();
+    assert_eq!(told, [(9, 1.5, false), (PID, 1.0, true)]);
     let Some(Record::Summary(summary)) = records.last() else { panic!("no summary") };
     let processes: Vec<_> =
         summary.processes.iter().map(|one| (one.pid, one.live_bytes, one.rss_bytes)).collect();
@@ -377,7 +384,7 @@ fn an_input() -> impl Strategy<Value = Input> {
         2 => (prop_oneof![0..5_u32, any::<u32>()], frames, any::<Option<usize>>())
             .prop_map(|(site, frames, culprit)| Input::Fact(Fact::Symbols { site, frames, culprit })),
         4 => a_tick().prop_map(|tick| Input::Fact(Fact::Tick(tick))),
-        1 => process.prop_map(|process| Input::Fact(Fact::Gone { process })),
+        1 => process.prop_map(|process| Input::Fact(Fact::Gone { process, t: 1.0 })),
         1 => (a_tick(), number()).prop_map(|(tick, own_cpu_s)| {
             Input::Fact(Fact::End { tick, reason: EndReason::Interrupted, own_cpu_s, own_peak_rss_bytes: u64::MAX })
         }),

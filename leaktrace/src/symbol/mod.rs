@@ -2,15 +2,15 @@
 //!
 //! blazesym's own process source reads `/proc/PID/maps` again for each call, so it has nothing to say once the target
 //! is gone: exactly when the last table of a short run is made. We therefore take the snapshot ourselves
-//! ([`address_space`]): on the first request of a generation the maps are read and each executable file is opened
+//! (`address_space`): on the first request of a generation the maps are read and each executable file is opened
 //! through `/proc/PID/map_files` (the mapped inode itself, whatever mount namespace or deletion did to its path). An
-//! address becomes (open file, file offset), and blazesym reads `/proc/self/fd/N` as a plain ELF file ([`names`]). That
+//! address becomes (open file, file offset), and blazesym reads `/proc/self/fd/N` as a plain ELF file (`names`). That
 //! is one way for live and exited targets, containers, and deleted binaries. Debug files are found through
 //! `.gnu_debuglink`, by build id and then by name, under the tracer's own `/usr/lib/debug`.
 //!
-//! Perf maps are read by [`perf_map`], as blazesym refuses a whole map for one bad line, and JITs append while we read.
+//! Perf maps are read by `perf_map`, as blazesym refuses a whole map for one bad line, and JITs append while we read.
 //!
-//! All of it runs on one thread ([`worker`]) with a bounded queue; asking for names never waits for them.
+//! All of it runs on one thread (`worker`) with a bounded queue; asking for names never waits for them.
 
 mod address_space;
 mod culprit;

@@ -1,8 +1,8 @@
 //! Plans for the allocators of this machine, in processes that run them.
 
 use std::{
-    collections::HashSet,
     collections::BTreeMap,
+    collections::HashSet,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
@@ -54,7 +54,8 @@ fn plan_of(runner: &Runner, kind: AllocatorKind, returns: Returns) -> Plan {
     let discovery = discover(&process, &maps, &DiscoverOptions::default()).unwrap();
     let allocators: Vec<_> = discovery.allocators.into_iter().filter(|one| one.kind == kind).collect();
     assert!(!allocators.is_empty(), "no {} found", kind.name());
-    let circumstances = Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap: false, own: &HashSet::new() };
+    let circumstances =
+        Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap: false, own: &HashSet::new() };
     plan(&allocators, discovery.linker.as_ref(), &circumstances)
 }
 

@@ -45,7 +45,7 @@ fn with_prefix(object: &Object, scan: &Scan, prefix: &str, asked: bool) -> Optio
     let defines = |name: &str| group().any(|hit| spec_of(hit).is_some_and(|spec| spec.name == name));
     let jemalloc = defines("mallocx");
     // A program that jemalloc is linked into holds only what it calls; Rust's never calls free, but sdallocx.
-    let frees = ["free", "dallocx", "sdallocx"].into_iter().any(|name| defines(name));
+    let frees = ["free", "dallocx", "sdallocx"].into_iter().any(&defines);
     if !(jemalloc && frees || asked && defines("malloc") && defines("free")) {
         return None;
     }

@@ -1,0 +1,192 @@
+//! Following: exec, dlopen and children change what a trace has to look at.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use leaktrace_common::Loss;
+use tokio::time::Instant;
+
+use super::{
+    attach::{Attached, Attacher},
+    engine::{Happening, code_ranges},
+    input::Fact,
+    safety::decide_returns,
+    supervisor::{Supervisor, Traced},
+};
+use crate::{
+    error::Failure,
+    output::record::Level,
+    target::{find, maps::Mapping, process::Process},
+};
+
+/// After exec the loader maps the new image's libraries: it is looked at again after these times.
+const LOOKS_AFTER_EXEC: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+];
+impl Supervisor {
+    pub(super) fn see_to(&mut self, happening: Happening) {
+        match happening {
+            Happening::Fork => {
+                if self.children {
+                    self.follow_children();
+                }
+            }
+            Happening::Exec(index) => {
+                if let Some(traced) = self.processes.get_mut(&index)
+                    && let Ok(process) = Process::open(traced.process.pid)
+                {
+                    traced.process = process;
+                    let comm = traced.process.comm.clone();
+                    self.engine.tell(Fact::Renamed { process: index, comm });
+                }
+                let now = Instant::now();
+                self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
+            }
+            Happening::ObjectsChanged(index) => self.look(index),
+        }
+    }
+
+    pub(super) fn look_again(&mut self) {
+        let now = Instant::now();
+        let due: Vec<u16> = self.looks.iter().filter(|(at, _)| *at <= now).map(|(_, index)| *index).collect();
+        self.looks.retain(|(at, _)| *at > now);
+        for index in due {
+            self.look(index);
+        }
+    }
+
+    /// Looks at what a process has mapped, and probes what is new.
+    fn look(&mut self, index: u16) {
+        let Some(traced) = self.processes.get_mut(&index) else { return };
+        let Ok(maps) = traced.process.maps() else { return };
+        let before = self.attacher.programs.losses();
+        // After exec the loader maps the libraries one by one: probes in those to come must stay.
+        let is_settled = self.looks.iter().all(|(_, pending)| *pending != index);
+        let found = self.attacher.look(
+            &traced.process,
+            index,
+            traced.returns,
+            &maps,
+            is_settled,
+            &mut traced.attached,
+        );
+        let pid = traced.process.pid;
+        // Right after exec nothing but the program and its loader is mapped: the next look may find more.
+        let found = found.map_err(|error| traced.why_not = Some(error.message));
+        self.forgive_calls_under_way(&before);
+        self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
+        if let Ok(found) = found {
+            self.tell_found(index, pid, &found, false);
+        }
+        if is_settled {
+            self.tell_why_not(index);
+        }
+    }
+
+    /// Tells, once, why nothing of a process is seen.
+    fn tell_why_not(&mut self, index: u16) {
+        let Some(traced) = self.processes.get_mut(&index) else { return };
+        let (pid, sees_calls) = (traced.process.pid, traced.attached.sees_calls());
+        if let Some(why) = traced.why_not.take().filter(|_| !sees_calls) {
+            self.notice(pid, Level::Warning, "child_not_traced", why);
+        }
+    }
+
+    /// Attaches to descendants of the traced processes that are not traced yet.
+    pub(super) fn follow_children(&mut self) {
+        let known: Vec<u32> = self.processes.values().map(|traced| traced.process.pid).collect();
+        let mut unknown: Vec<u32> = known.iter().flat_map(|&pid| find::children(pid)).collect();
+        while let Some(pid) = unknown.pop() {
+            if self.processes.values().any(|traced| traced.process.pid == pid) {
+                continue;
+            }
+            if self.follow(pid) {
+                unknown.extend(find::children(pid));
+            }
+        }
+    }
+
+    /// Attaches to one child; `false` where that cannot be.
+    fn follow(&mut self, pid: u32) -> bool {
+        // It may be gone already, or a leaktrace that was started by the target.
+        let Ok(process) = Process::open(pid) else { return false };
+        let Some(index) = self.free_index() else {
+            self.notice(
+                pid,
+                Level::Warning,
+                "too_many_processes",
+                "too many processes were traced: this one is not".to_owned(),
+            );
+            return false;
+        };
+        let Ok(maps) = process.maps() else { return false };
+        let decided = decide_returns(&process, &self.system, &mut self.attacher, self.plain_probes);
+        let Ok((returns, _)) = decided else { return false };
+        if watch(&mut self.attacher, pid, index).is_err() {
+            return false;
+        }
+        let mut attached = Attached::default();
+        for fact in process_facts(index, &process, &maps) {
+            self.engine.tell(fact);
+        }
+        let before = self.attacher.programs.losses();
+        let found = self.attacher.look(&process, index, returns, &maps, true, &mut attached);
+        self.forgive_calls_under_way(&before);
+        let mut why_not = None;
+        match found {
+            Ok(found) => {
+                let allocators: Vec<&str> = found.allocators.iter().map(|one| one.kind.name()).collect();
+                let sentence =
+                    format!("{} {pid} is traced as well ({})", process.comm, allocators.join(", "));
+                self.notice(pid, Level::Info, "child_followed", sentence);
+                self.tell_found(index, pid, &found, true);
+            }
+            Err(error) => why_not = Some(error.message),
+        }
+        // It may be on its way to another image, with its libraries not mapped yet.
+        let now = Instant::now();
+        self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
+        self.processes.insert(index, Traced { process, returns, attached, why_not });
+        true
+    }
+
+    fn free_index(&mut self) -> Option<u16> {
+        let index = self.next_index;
+        self.next_index = index.checked_add(1)?;
+        Some(index)
+    }
+
+    /// dlopen is announced by the dynamic linker, but not everybody maps code through it.
+    pub(super) fn look_if_changed(&mut self, index: u16) {
+        let Some(traced) = self.processes.get(&index) else { return };
+        let Ok(maps) = traced.process.maps() else { return };
+        if traced.attached.has_new(&maps) {
+            self.look(index);
+        }
+    }
+
+    /// While probes are being placed, returns are seen before entries are: such calls began before the trace.
+    fn forgive_calls_under_way(&mut self, before: &[u64; Loss::COUNT]) {
+        let index = Loss::MissedEntry as usize;
+        let now = self.attacher.programs.losses();
+        if let (Some(baseline), Some(now), Some(before)) =
+            (self.baseline.get_mut(index), now.get(index), before.get(index))
+        {
+            *baseline += now.saturating_sub(*before);
+        }
+    }
+}
+
+/// What the pipeline must know of a process before its first event.
+pub(super) fn process_facts(index: u16, process: &Process, maps: &[Mapping]) -> [Fact; 2] {
+    let (pid, comm) = (process.pid, process.comm.clone());
+    [Fact::Process { process: index, pid, comm }, Fact::Code { process: index, ranges: code_ranges(maps) }]
+}
+
+/// Tells the tracepoints to report on a process.
+pub(super) fn watch(attacher: &mut Attacher, pid: u32, index: u16) -> Result<(), Failure> {
+    NonZeroU32::new(pid).map_or(Ok(()), |pid| attacher.programs.watch(pid, index))
+}

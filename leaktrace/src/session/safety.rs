@@ -1,0 +1,61 @@
+//! What decides, before anything is attached, whether and how a process can be traced without harm.
+
+use super::attach::Attacher;
+use crate::{
+    error::{ExitCode, Failure},
+    probe::{plan::Returns, trial},
+    target::{
+        hazard::{KernelVersion, ReturnProbes, return_probes},
+        process::Process,
+        system::System,
+    },
+};
+
+/// From this kernel on a probed five-byte nop becomes a call, which is cheap.
+pub(super) const NOP5: KernelVersion = KernelVersion::new(6, 18);
+
+/// Refuses a machine that cannot do it, before anything is tried on the target.
+pub(super) fn check_system(system: &System) -> Result<(), Failure> {
+    let missing = system.capabilities.missing();
+    if !missing.is_empty() {
+        let message = format!("tracing needs {}: run leaktrace by sudo", missing.join(", "));
+        return Err(Failure::new(ExitCode::NoPermission, message));
+    }
+    if !system.btf {
+        let message = "this kernel does not describe its types (/sys/kernel/btf/vmlinux is missing): leaktrace needs CONFIG_DEBUG_INFO_BTF";
+        return Err(Failure::new(ExitCode::Unsupported, message));
+    }
+    Ok(())
+}
+
+/// How returns are to be seen in a process without harm to it, and why, where that is not the usual way.
+pub(super) fn decide_returns(
+    process: &Process,
+    system: &System,
+    attacher: &mut Attacher,
+    plain_probes: bool,
+) -> Result<(Returns, Option<String>), Failure> {
+    if plain_probes {
+        return Ok((Returns::PlainProbes, Some("asked for by --plain-probes".to_owned())));
+    }
+    let facts = process.facts().map_err(|error| gone(process.pid, &error))?;
+    // A kernel whose version cannot be read is taken for one with the hazard.
+    let version = system.version.unwrap_or(NOP5);
+    let decide = |trial| return_probes(version, facts.seccomp, facts.shadow_stack, trial);
+    let decision = match decide(None) {
+        ReturnProbes::NeedsTrial => decide(Some(trial::run(&mut attacher.programs))),
+        decision => decision,
+    };
+    Ok(match decision {
+        ReturnProbes::Allowed => (Returns::ReturnProbes, None),
+        ReturnProbes::PlainOnly { why } => (Returns::PlainProbes, Some(why.to_owned())),
+        ReturnProbes::NeedsTrial => {
+            (Returns::PlainProbes, Some("the trial of return probes had no result".to_owned()))
+        }
+    })
+}
+
+/// The failure of a process that went away under our hands.
+pub(super) fn gone(pid: u32, error: &std::io::Error) -> Failure {
+    Failure::new(ExitCode::NoSuchProcess, format!("process {pid} cannot be read any more: {error}"))
+}

@@ -1,0 +1,213 @@
+//! The supervisor of a live run: ticks, signals and wishes, what happens to the processes, and the end.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+
+use super::{
+    attach::{Attached, Attacher, Found},
+    clock::{Clock, own_cpu_s, own_peak_rss_bytes, own_rss_bytes},
+    engine::{Engine, Happening},
+    input::{Child, Fact, ProcessUsage, Tick},
+    launch::Launched,
+    sinks::Wish,
+};
+use crate::{
+    cli::TraceOptions,
+    error::{ExitCode, Failure},
+    output::record::{EndReason, Level, Notice, RssSplit},
+    probe::plan::Returns,
+    target::{find, process::Process, runtime::Runtime, system::System, usage::Usage},
+};
+
+/// One process being traced.
+pub(super) struct Traced {
+    pub(super) process: Process,
+    pub(super) returns: Returns,
+    pub(super) attached: Attached,
+    /// Why nothing of it could be seen at the last look.
+    pub(super) why_not: Option<String>,
+}
+
+/// Looks after the processes of one run.
+pub(super) struct Supervisor {
+    pub(super) attacher: Attacher,
+    pub(super) engine: Engine,
+    pub(super) clock: Clock,
+    pub(super) system: System,
+    pub(super) children: bool,
+    pub(super) plain_probes: bool,
+    /// By index; the target is 0.
+    pub(super) processes: BTreeMap<u16, Traced>,
+    pub(super) next_index: u16,
+    /// Losses counted before all probes were in place: returns of calls that were under way.
+    pub(super) baseline: Vec<u64>,
+    /// When a process is to be looked at again.
+    pub(super) looks: Vec<(Instant, u16)>,
+    pub(super) own_cpu: (f64, f64),
+    pub(super) launched: Option<Launched>,
+}
+
+impl Supervisor {
+    /// Until the trace ends: ticks, signals, wishes, and what happens to the processes.
+    pub(super) async fn supervise(
+        &mut self,
+        options: &TraceOptions,
+        mut happened: UnboundedReceiver<Happening>,
+        wanted: &mut UnboundedReceiver<Wish>,
+    ) -> Result<EndReason, Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::new(ExitCode::Internal, format!("could not listen for signals: {error}"))
+        };
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let far = Duration::from_hours(100 * 365 * 24);
+        let end = Instant::now() + options.capture.duration.unwrap_or(far);
+        let mut ticks = interval_at(Instant::now(), options.capture.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut lives = tokio::time::interval(Duration::from_millis(50));
+        lives.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let next_look = self.looks.iter().map(|(at, _)| *at).min().unwrap_or(end + far);
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => return Ok(EndReason::Interrupted),
+                _ = terminate.recv() => return Ok(EndReason::Interrupted),
+                _ = hangup.recv() => return Ok(EndReason::Interrupted),
+                Some(wish) = wanted.recv() => match wish {
+                    Wish::End => return Ok(EndReason::Interrupted),
+                    Wish::Sort(sort) => self.engine.sort_by(sort),
+                },
+                () = sleep_until(end) => return Ok(EndReason::Duration),
+                Some(happening) = happened.recv() => self.see_to(happening),
+                () = sleep_until(next_look) => self.look_again(),
+                _ = ticks.tick() => self.tick(),
+                _ = lives.tick() => if self.bury() { return Ok(EndReason::TargetExited) },
+            }
+        }
+    }
+
+    /// Tells what a look brought; the first look's allocators stand in the header.
+    pub(super) fn tell_found(&self, index: u16, pid: u32, found: &Found, is_first: bool) {
+        self.engine.tell(Fact::Costs { ns: found.costs() });
+        if !found.runtimes.is_empty() {
+            let names = found.runtimes.iter().map(|runtime| runtime.name.to_owned()).collect();
+            self.engine.tell(Fact::Runtimes { process: index, names });
+        }
+        for (code, sentence) in &found.notices {
+            self.notice(pid, Level::Warning, code, sentence.clone());
+        }
+        for runtime in &found.runtimes {
+            self.notice(pid, Level::Info, "own_heap", runtime_sentence(runtime));
+        }
+        if is_first {
+            return;
+        }
+        for allocator in &found.allocators {
+            let (kind, path) = (allocator.kind.name(), &allocator.object.display_path);
+            let count = found.probes.iter().filter(|probe| probe.module == *path).count();
+            let sentence = format!("{kind} found in {path}: {count} probes set");
+            self.notice(pid, Level::Info, "allocator_found", sentence);
+        }
+    }
+
+    pub(super) fn notice(&self, pid: u32, level: Level, code: &str, message: String) {
+        let notice = Notice { t: self.clock.t(), pid, level, code: code.to_owned(), message };
+        self.engine.tell(Fact::Notice(notice));
+    }
+
+    /// Lets go of processes that ended; `true` once the target itself has, and no child is left that is followed.
+    fn bury(&mut self) -> bool {
+        let ended: Vec<u16> = self
+            .processes
+            .iter()
+            .filter(|(_, traced)| !traced.process.is_alive())
+            .map(|(&index, _)| index)
+            .collect();
+        for index in ended {
+            let Some(traced) = self.processes.remove(&index) else { continue };
+            self.attacher.programs.unwatch(traced.process.pid);
+            self.engine.tell(Fact::Gone { process: index, t: self.clock.t() });
+            traced.attached.detach();
+        }
+        if let Some(status) = self.launched.as_mut().and_then(Launched::ended) {
+            let pid = self.launched.take().map_or(0, |launched| launched.pid());
+            self.notice(pid, Level::Info, "command_ended", format!("the command ended: {status}"));
+        }
+        self.processes.is_empty()
+    }
+
+    fn tick(&mut self) {
+        for index in self.processes.keys().copied().collect::<Vec<_>>() {
+            self.look_if_changed(index);
+        }
+        if self.children {
+            self.follow_children();
+        }
+        let tick = self.observe();
+        self.engine.tell(Fact::Tick(tick));
+    }
+
+    fn observe(&mut self) -> Tick {
+        let t = self.clock.t();
+        let (cpu, at) = self.own_cpu;
+        let cpu_now = own_cpu_s();
+        self.own_cpu = (cpu_now, t);
+        let usage = |(&process, traced): (&u16, &Traced)| {
+            let usage = Usage::read(traced.process.pid).ok()?;
+            let split = RssSplit {
+                anon_bytes: usage.rss_anon,
+                file_bytes: usage.rss_file,
+                shmem_bytes: usage.rss_shmem,
+                swap_bytes: usage.vm_swap,
+            };
+            let untraced_children = if self.children { Vec::new() } else { children_of(traced.process.pid) };
+            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, untraced_children })
+        };
+        Tick {
+            t,
+            losses: self.losses(),
+            processes: self.processes.iter().filter_map(usage).collect(),
+            own_cpu_share: (cpu_now - cpu) / (t - at).max(1e-3),
+            own_rss_bytes: own_rss_bytes(),
+        }
+    }
+
+    /// The programs' counters. A return whose entry came before the probes is no loss: the call began before us.
+    pub(super) fn losses(&self) -> Vec<u64> {
+        let counts = self.attacher.programs.losses();
+        counts.iter().zip(&self.baseline).map(|(now, before)| now.saturating_sub(*before)).collect()
+    }
+
+    pub(super) fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {
+        let tick = self.observe();
+        let own_peak_rss_bytes = own_peak_rss_bytes();
+        let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };
+        let finished = self.engine.finish(end, dump);
+        let mut all = Attached::default();
+        for traced in self.processes.into_values() {
+            all.absorb(traced.attached);
+        }
+        all.detach_now();
+        finished
+    }
+}
+
+/// What the children of a process use that are not traced.
+fn children_of(pid: u32) -> Vec<Child> {
+    let child = |pid: u32| {
+        let rss_bytes = Usage::read(pid).ok()?.rss_bytes;
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(Child { pid, comm: comm.trim_end().to_owned(), rss_bytes })
+    };
+    find::children(pid).into_iter().filter_map(child).collect()
+}
+
+fn runtime_sentence(runtime: &Runtime) -> String {
+    format!("{} has a heap of its own: {}; {}", runtime.name, runtime.visible, runtime.not_visible)
+}

@@ -1,0 +1,87 @@
+//! One process of a trace: its heap, and what was told of it.
+
+use super::{
+    input::ProcessUsage,
+    watch::{ChildUsage, Finding, Observed, Watch},
+};
+use crate::{heap::Tracker, output::record::ProcessSummary, symbol::Frame};
+
+/// One process of the trace.
+pub(super) struct Traced {
+    pub(super) pid: u32,
+    pub(super) comm: String,
+    pub(super) tracker: Tracker,
+    pub(super) code: Vec<(u64, u64)>,
+    pub(super) usage: Option<ProcessUsage>,
+    pub(super) runtimes: Vec<String>,
+    /// From the first tick on.
+    pub(super) watch: Option<Watch>,
+    pub(super) gone: bool,
+}
+
+/// Names of a site.
+pub(super) struct Names {
+    pub(super) frames: Vec<Frame>,
+    pub(super) culprit: Option<usize>,
+}
+
+impl Names {
+    /// The innermost function that is not the allocator's own.
+    pub(super) fn function(&self) -> Option<String> {
+        let frame = self.frames.get(self.culprit.unwrap_or(0))?;
+        frame.function.clone()
+    }
+}
+
+impl Traced {
+    /// What the figures of this tick show that the live blocks do not.
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        let Some(usage) = &self.usage else { return Vec::new() };
+        let totals = self.tracker.totals();
+        let runtimes: Vec<&str> = self.runtimes.iter().map(String::as_str).collect();
+        let children: Vec<ChildUsage<'_>> = usage
+            .untraced_children
+            .iter()
+            .map(|child| ChildUsage { pid: child.pid, comm: &child.comm, rss_bytes: child.rss_bytes })
+            .collect();
+        let now = Observed {
+            rss_bytes: usage.rss_bytes,
+            anon_bytes: usage.split.anon_bytes,
+            live_bytes: totals.live_bytes,
+            events: totals.allocs.saturating_add(totals.unknown_frees),
+            runtimes: &runtimes,
+            untraced_children: &children,
+        };
+        match &mut self.watch {
+            Some(watch) => watch.tick(&now),
+            first => {
+                *first = Some(Watch::new(&now));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Whether the address lies in one of the ranges, which ascend.
+pub(super) fn is_code(ranges: &[(u64, u64)], address: u64) -> bool {
+    let after = ranges.partition_point(|&(start, _)| start <= address);
+    after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|&(_, end)| address < end)
+}
+
+/// Its totals, as the summary shows them.
+pub(super) fn process_summary(traced: &Traced) -> ProcessSummary {
+    let totals = traced.tracker.totals();
+    ProcessSummary {
+        pid: traced.pid,
+        comm: traced.comm.clone(),
+        live_bytes: totals.live_bytes,
+        live_count: totals.live_count,
+        allocs: totals.allocs,
+        frees: totals.frees,
+        unknown_frees: totals.unknown_frees,
+        alloc_bytes: totals.alloc_bytes,
+        free_bytes: totals.free_bytes,
+        peak_live_bytes: totals.peak_live_bytes,
+        rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
+    }
+}
