@@ -65,12 +65,11 @@ impl Redis {
         let mut next = 0;
         while next < count {
             let end = count.min(next + PIPELINED);
-            let commands: String = (next..end)
-                .map(|key| {
-                    format!("*3\r\n$3\r\nSET\r\n$14\r\nkey:{key:010}\r\n${value_bytes}\r\n{value}\r\n")
-                })
-                .collect();
-            stream.write_all(commands.as_bytes())?;
+            let mut commands = Vec::new();
+            for key in next..end {
+                write!(commands, "*3\r\n$3\r\nSET\r\n$14\r\nkey:{key:010}\r\n${value_bytes}\r\n{value}\r\n")?;
+            }
+            stream.write_all(&commands)?;
             for _ in next..end {
                 let answer = answers.next().context("redis closed the connection")??;
                 ensure!(answer == "+OK", "redis answered {answer}");
