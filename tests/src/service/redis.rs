@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -52,6 +52,33 @@ impl Redis {
         command.args(["-p", &self.port.to_string(), "-q", "-t", "set,lpush", "-r", "100000", "-d", "100"]);
         command.args(["-c", "8", "-n", &requests.to_string()]);
         output_of(&mut command, "redis-tools").map(|_| ())
+    }
+
+    /// Sets `count` new keys of one length to values of `value_bytes`, in a connection of its own that is closed
+    /// when this returns.
+    pub fn set_new_keys(&self, count: u32, value_bytes: usize) -> Result<()> {
+        /// Commands sent before their answers are read.
+        const PIPELINED: u32 = 64;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let mut answers = BufReader::new(stream.try_clone()?).lines();
+        let value = "v".repeat(value_bytes);
+        let mut next = 0;
+        while next < count {
+            let end = count.min(next + PIPELINED);
+            let mut commands = Vec::new();
+            for key in next..end {
+                write!(commands, "*3\r\n$3\r\nSET\r\n$14\r\nkey:{key:010}\r\n${value_bytes}\r\n{value}\r\n")?;
+            }
+            stream.write_all(&commands)?;
+            for _ in next..end {
+                let answer = answers.next().context("redis closed the connection")??;
+                ensure!(answer == "+OK", "redis answered {answer}");
+            }
+            next = end;
+        }
+        stream.write_all(b"QUIT\r\n")?;
+        answers.last().transpose()?;
+        Ok(())
     }
 
     /// `used_memory`: bytes that redis counts as allocated, by the allocator's usable sizes.

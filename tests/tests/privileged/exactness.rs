@@ -17,10 +17,21 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Traces a ready ledger victim through `operations`, and compares everything.
-pub(crate) fn compare(mut victim: Victim, pid: u32, operations: u64, threads: u32) -> Result<()> {
+pub(crate) fn compare(victim: Victim, pid: u32, operations: u64, threads: u32) -> Result<()> {
+    compare_with(&[], victim, pid, operations, threads).map(|_| ())
+}
+
+/// The same with further options; what the trace told.
+pub(crate) fn compare_with(
+    options: &[&str],
+    mut victim: Victim,
+    pid: u32,
+    operations: u64,
+    threads: u32,
+) -> Result<Ended> {
     let directory = tempfile::tempdir()?;
     let dump = directory.path().join("live");
-    let (ended, ledger) = trace(&mut victim, pid, operations, threads, &dump, &[])?;
+    let (ended, ledger) = trace(&mut victim, pid, operations, threads, &dump, options)?;
     ended.expect_success()?;
     Totals::of(ended.summary()?)?.expect_equal(&ledger)?;
     let dumped = dumped_blocks(&dump)?;
@@ -30,7 +41,7 @@ pub(crate) fn compare(mut victim: Victim, pid: u32, operations: u64, threads: u3
         bail!("the live sets differ: {missing} blocks missing, {extra} that are not the ledger's");
     }
     ensure!(victim.quit()?.success(), "the victim found its blocks damaged");
-    Ok(())
+    Ok(ended)
 }
 
 fn trace(

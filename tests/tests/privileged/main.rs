@@ -4,7 +4,9 @@
 //! They run one after the other unless asked otherwise: several traces at once would compete for two cores, and
 //! "nothing lost" is a statement about one.
 
+mod accuracy;
 mod allocators;
+mod command;
 mod containers;
 mod exactness;
 mod failures;
@@ -37,6 +39,8 @@ fn main() {
         trees::CASES,
         containers::CASES,
         failures::CASES,
+        command::CASES,
+        accuracy::CASES,
     ] {
         cases.extend(group);
     }
