@@ -72,7 +72,7 @@ impl Timed {
         let view = View { top: 10, sort: Sort::Live, older_than: None };
         let pipeline = Pipeline::new(view, Limits::default());
         let mut timed = Self { pipeline, records: Vec::new(), events: 0, cpu_s: 0.0 };
-        timed.tell(Fact::Process { process: 0, pid: 1, comm: "load".to_owned() });
+        timed.tell(Fact::Process { process: 0, pid: 1, comm: "load".to_owned(), is_waiting: false });
         timed.tell(Fact::Code { process: 0, ranges: vec![(0, 1 << 47)] });
         timed
     }

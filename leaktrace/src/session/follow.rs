@@ -45,7 +45,7 @@ impl Supervisor {
                 let now = Instant::now();
                 self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
             }
-            Happening::ObjectsChanged(index) => self.look(index),
+            Happening::ObjectsChanged(index) => self.look(index, false),
         }
     }
 
@@ -54,17 +54,20 @@ impl Supervisor {
         let due: Vec<u16> = self.looks.iter().filter(|(at, _)| *at <= now).map(|(_, index)| *index).collect();
         self.looks.retain(|(at, _)| *at > now);
         for index in due {
-            self.look(index);
+            // The last look after an exec sees all that the loader mapped.
+            let is_settled = self.looks.iter().all(|(_, pending)| *pending != index);
+            self.look(index, is_settled);
         }
     }
 
     /// Looks at what a process has mapped, and probes what is new.
-    fn look(&mut self, index: u16) {
+    ///
+    /// Only where its mappings are settled, probes in files that are mapped no more are let go: at any other moment an
+    /// exec may be under way of which we have not heard, and the libraries to come keep their probes.
+    fn look(&mut self, index: u16, is_settled: bool) {
         let Some(traced) = self.processes.get_mut(&index) else { return };
         let Ok(maps) = traced.process.maps() else { return };
         let before = self.attacher.programs.losses();
-        // After exec the loader maps the libraries one by one: probes in those to come must stay.
-        let is_settled = self.looks.iter().all(|(_, pending)| *pending != index);
         let found = self.attacher.look(
             &traced.process,
             index,
@@ -129,7 +132,7 @@ impl Supervisor {
             return false;
         }
         let mut attached = Attached::default();
-        for fact in process_facts(index, &process, &maps) {
+        for fact in process_facts(index, &process, &maps, false) {
             self.engine.tell(fact);
         }
         let before = self.attacher.programs.losses();
@@ -164,7 +167,7 @@ impl Supervisor {
         let Some(traced) = self.processes.get(&index) else { return };
         let Ok(maps) = traced.process.maps() else { return };
         if traced.attached.has_new(&maps) {
-            self.look(index);
+            self.look(index, false);
         }
     }
 
@@ -181,9 +184,12 @@ impl Supervisor {
 }
 
 /// What the pipeline must know of a process before its first event.
-pub(super) fn process_facts(index: u16, process: &Process, maps: &[Mapping]) -> [Fact; 2] {
+pub(super) fn process_facts(index: u16, process: &Process, maps: &[Mapping], is_waiting: bool) -> [Fact; 2] {
     let (pid, comm) = (process.pid, process.comm.clone());
-    [Fact::Process { process: index, pid, comm }, Fact::Code { process: index, ranges: code_ranges(maps) }]
+    [
+        Fact::Process { process: index, pid, comm, is_waiting },
+        Fact::Code { process: index, ranges: code_ranges(maps) },
+    ]
 }
 
 /// Tells the tracepoints to report on a process.

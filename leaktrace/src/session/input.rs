@@ -41,6 +41,8 @@ pub enum Fact {
         pid: u32,
         /// Its name.
         comm: String,
+        /// It is leaktrace itself, waiting to become a command: what it allocates before its exec is not the command's.
+        is_waiting: bool,
     },
     /// A process has another name, since it replaced its image.
     Renamed {

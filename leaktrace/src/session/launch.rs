@@ -5,12 +5,13 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{Read as _, Write as _},
     os::{
         fd::{AsFd, OwnedFd},
         unix::process::CommandExt as _,
     },
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -21,6 +22,8 @@ const WAIT_ON: &str = "LEAKTRACE_WAIT_ON";
 
 /// A command that is started, but not yet let go.
 pub(super) struct Launched {
+    /// The command's file.
+    program: PathBuf,
     child: Child,
     gate: Option<OwnedFd>,
 }
@@ -32,6 +35,8 @@ impl Launched {
             let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             Failure::new(ExitCode::Usage, format!("could not start {name}: {error}"))
         };
+        let program = find_program(command.first().map(OsString::as_os_str).unwrap_or_default())
+            .ok_or_else(|| failed(&"there is no such program; give its path"))?;
         let (wait, gate) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| failed(&error))?;
         rustix::io::fcntl_setfd(&wait, rustix::io::FdFlags::empty()).map_err(|error| failed(&error))?;
@@ -44,12 +49,20 @@ impl Launched {
             .stdout(Stdio::from(stderr))
             .spawn()
             .map_err(|error| failed(&error))?;
-        Ok(Self { child, gate: Some(gate) })
+        Ok(Self { program, child, gate: Some(gate) })
     }
 
     /// Its process id, which the command will keep.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Name and path of the command, as they will be once it runs.
+    pub(super) fn names(&self) -> (String, Option<String>) {
+        // The kernel keeps 15 bytes.
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.get(..name.floor_char_boundary(15)).unwrap_or_default().to_owned();
+        (name, Some(self.program.to_string_lossy().into_owned()))
     }
 
     /// Lets it become the command.
@@ -64,6 +77,17 @@ impl Launched {
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
+}
+
+/// The file that exec would take for this name.
+fn find_program(name: &OsStr) -> Option<PathBuf> {
+    let is_program =
+        |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+    if name.as_encoded_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name)).filter(is_program);
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|directory| directory.join(name)).find(is_program)
 }
 
 impl Drop for Launched {

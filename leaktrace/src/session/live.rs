@@ -16,7 +16,7 @@ use super::{
     recorder::Recorder,
     safety::{NOP5, check_system, decide_returns, gone},
     sinks,
-    supervisor::{Supervisor, Traced},
+    supervisor::{Signals, Supervisor, Traced},
 };
 use crate::{
     cli::{GeneralOptions, TraceOptions},
@@ -51,6 +51,8 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
             return Err(Failure::new(ExitCode::Usage, "no process named: give --pid, --comm or -- COMMAND"));
         }
     };
+    // From here on Ctrl-C ends the trace with a summary, whenever it comes.
+    let signals = Signals::listen()?;
     let process = Process::open(pid)?;
     let system = System::read();
     check_system(&system)?;
@@ -86,9 +88,12 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let output = sinks::open(&options.view, general, wishes)?;
     let (happenings, happened) = unbounded_channel();
     let view = View { top: options.view.top, sort: options.view.sort, older_than: options.view.older_than };
-    let header = header(&process, &system, &attacher, &found, options, returns, why);
+    let mut header = header(&process, &system, &attacher, &found, options, returns, why);
+    if let Some(launched) = &launched {
+        (header.comm, header.exe) = launched.names();
+    }
     let mut first = vec![Fact::Start { header: Box::new(header), start_ns: clock.start_ns }];
-    first.extend(process_facts(0, &process, &maps));
+    first.extend(process_facts(0, &process, &maps, launched.is_some()));
     first.push(Fact::Costs { ns: found.costs() });
     let engine = Engine::start(Setup { ring, view, output, recorder, happenings, first })?;
     let mut supervisor = Supervisor {
@@ -113,7 +118,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     if let Some(launched) = &mut supervisor.launched {
         launched.go();
     }
-    let reason = supervisor.supervise(options, happened, &mut wanted).await?;
+    let reason = supervisor.supervise(options, signals, happened, &mut wanted).await?;
     supervisor.end(reason, options.view.dump_live.clone())
 }
 

@@ -14,6 +14,8 @@ use crate::{
     symbol::Frame,
 };
 
+use leaktrace_common::Header as RecordHeader;
+
 use super::{
     input::{Fact, Input, Tick},
     ranking::{self, View},
@@ -76,7 +78,9 @@ impl Pipeline {
     fn fact(&mut self, fact: &Fact, out: &mut Vec<Record>) {
         match fact {
             Fact::Start { header, start_ns } => self.start(header, *start_ns, out),
-            Fact::Process { process, pid, comm } => self.process(*process, *pid, comm),
+            Fact::Process { process, pid, comm, is_waiting } => {
+                self.process(*process, *pid, comm, *is_waiting);
+            }
             Fact::Renamed { process, comm } => {
                 if let Some(traced) = self.processes.get_mut(process) {
                     traced.comm.clone_from(comm);
@@ -113,19 +117,23 @@ impl Pipeline {
         out.push(Record::Header(header.clone()));
     }
 
-    fn process(&mut self, process: u16, pid: u32, comm: &str) {
-        let tracker = Tracker::new(&self.limits, self.start_ns, self.ids.clone());
+    fn process(&mut self, process: u16, pid: u32, comm: &str, is_waiting: bool) {
         let traced = Traced {
             pid,
             comm: comm.to_owned(),
-            tracker,
+            tracker: self.new_tracker(),
             code: Vec::new(),
             usage: None,
             runtimes: Vec::new(),
             watch: None,
+            is_waiting,
             gone: false,
         };
         self.processes.insert(process, traced);
+    }
+
+    fn new_tracker(&self) -> Tracker {
+        Tracker::new(&self.limits, self.start_ns, self.ids.clone())
     }
 
     fn events(&mut self, batch: &[u8], out: &mut Vec<Record>) {
@@ -149,13 +157,26 @@ impl Pipeline {
             let code = &traced.code;
             traced.tracker.apply(&event, &|address| is_code(code, address));
             if let Event::Exec { header, .. } = event {
-                // What it grew before says nothing about the new image.
-                traced.watch = None;
-                let t = header.time_ns.saturating_sub(self.start_ns) as f64 / 1e9;
-                let message = "the process replaced its image (exec): its old heap is gone, tracing goes on in the new one";
-                out.push(notice(t, traced.pid, Level::Info, "target_exec", message.to_owned()));
+                self.exec(&header, out);
             }
         }
+    }
+
+    /// A process replaced its image; its tracker knows already.
+    fn exec(&mut self, header: &RecordHeader, out: &mut Vec<Record>) {
+        let fresh = self.new_tracker();
+        let Some(traced) = self.processes.get_mut(&header.process) else { return };
+        // What it grew before says nothing about the new image.
+        traced.watch = None;
+        if traced.is_waiting {
+            traced.is_waiting = false;
+            traced.tracker = fresh;
+            return;
+        }
+        let t = header.time_ns.saturating_sub(self.start_ns) as f64 / 1e9;
+        let message =
+            "the process replaced its image (exec): its old heap is gone, tracing goes on in the new one";
+        out.push(notice(t, traced.pid, Level::Info, "target_exec", message.to_owned()));
     }
 
     fn symbols(&mut self, site: u32, frames: &[Frame], culprit: Option<usize>, out: &mut Vec<Record>) {

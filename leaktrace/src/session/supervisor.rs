@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::UnboundedReceiver,
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
@@ -52,20 +52,38 @@ pub(super) struct Supervisor {
     pub(super) launched: Option<Launched>,
 }
 
+/// The signals that end a trace.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens from now on; what comes before it is asked for waits.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(ExitCode::Internal, format!("could not listen for signals: {error}"))
+            })
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 impl Supervisor {
     /// Until the trace ends: ticks, signals, wishes, and what happens to the processes.
     pub(super) async fn supervise(
         &mut self,
         options: &TraceOptions,
+        mut signals: Signals,
         mut happened: UnboundedReceiver<Happening>,
         wanted: &mut UnboundedReceiver<Wish>,
     ) -> Result<EndReason, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::new(ExitCode::Internal, format!("could not listen for signals: {error}"))
-        };
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         let far = Duration::from_hours(100 * 365 * 24);
         let end = Instant::now() + options.capture.duration.unwrap_or(far);
         let mut ticks = interval_at(Instant::now(), options.capture.interval);
@@ -76,9 +94,9 @@ impl Supervisor {
             let next_look = self.looks.iter().map(|(at, _)| *at).min().unwrap_or(end + far);
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => return Ok(EndReason::Interrupted),
-                _ = terminate.recv() => return Ok(EndReason::Interrupted),
-                _ = hangup.recv() => return Ok(EndReason::Interrupted),
+                _ = signals.interrupt.recv() => return Ok(EndReason::Interrupted),
+                _ = signals.terminate.recv() => return Ok(EndReason::Interrupted),
+                _ = signals.hangup.recv() => return Ok(EndReason::Interrupted),
                 Some(wish) = wanted.recv() => match wish {
                     Wish::End => return Ok(EndReason::Interrupted),
                     Wish::Sort(sort) => self.engine.sort_by(sort),

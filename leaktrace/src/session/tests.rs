@@ -63,7 +63,7 @@ fn start() -> Vec<Input> {
     let header = Box::new(fixture::header());
     let facts = [
         Fact::Start { header, start_ns: START },
-        Fact::Process { process: 0, pid: PID, comm: "victim".to_owned() },
+        Fact::Process { process: 0, pid: PID, comm: "victim".to_owned(), is_waiting: false },
         Fact::Code { process: 0, ranges: vec![(0x1000, 0x9000)] },
         Fact::Costs { ns: vec![(1, 2_000)] },
     ];
@@ -242,7 +242,12 @@ fn only_old_blocks_count_where_asked() {
 #[test]
 fn processes_that_are_gone_have_a_last_tick_and_stand_in_the_summary() {
     let mut inputs = start();
-    inputs.push(Input::Fact(Fact::Process { process: 1, pid: 9, comm: "child".to_owned() }));
+    inputs.push(Input::Fact(Fact::Process {
+        process: 1,
+        pid: 9,
+        comm: "child".to_owned(),
+        is_waiting: false,
+    }));
     inputs.push(events(&[allocation(1, 1, 0xa000, 100, 0)]));
     inputs.push(Input::Fact(Fact::Gone { process: 1, t: 1.5 }));
     inputs.push(Input::Fact(Fact::Tick(tick(1.0, &[]))));
@@ -378,7 +383,7 @@ fn an_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         1 => any::<u64>().prop_map(|start_ns| Input::Fact(Fact::Start { header: Box::new(fixture::header()), start_ns })),
         3 => (process.clone(), any::<u32>(), ".{0,5}")
-            .prop_map(|(process, pid, comm)| Input::Fact(Fact::Process { process, pid, comm })),
+            .prop_map(|(process, pid, comm)| Input::Fact(Fact::Process { process, pid, comm, is_waiting: false })),
         1 => (process.clone(), ranges).prop_map(|(process, ranges)| Input::Fact(Fact::Code { process, ranges })),
         1 => prop::collection::vec(any::<(u8, u32)>(), 0..300).prop_map(|ns| Input::Fact(Fact::Costs { ns })),
         2 => (prop_oneof![0..5_u32, any::<u32>()], frames, any::<Option<usize>>())

@@ -16,6 +16,8 @@ pub(super) struct Traced {
     pub(super) runtimes: Vec<String>,
     /// From the first tick on.
     pub(super) watch: Option<Watch>,
+    /// It has yet to become the command that is to be traced.
+    pub(super) is_waiting: bool,
     pub(super) gone: bool,
 }
 
