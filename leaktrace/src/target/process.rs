@@ -247,7 +247,8 @@ mod tests {
         // Until it has called exec, the child is still a copy of this test.
         let process = loop {
             let process = Process::open(pid).unwrap();
-            if process.comm == "sleep" {
+            // The kernel sets the name a little before the arguments.
+            if process.comm == "sleep" && process.cmdline.len() == 2 {
                 break process;
             }
             std::thread::yield_now();
