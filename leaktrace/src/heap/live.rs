@@ -34,6 +34,7 @@ impl LiveMap {
         Self { shards, shard_of: shard_of.collect(), huge: FxHashMap::default() }
     }
 
+    #[inline]
     pub(super) fn contains(&self, address: u64) -> bool {
         let hash = mix(address);
         let shard = self.shards.get(self.shard_index(hash));

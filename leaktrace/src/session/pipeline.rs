@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     cli::Sort,
-    event::{Batch, Cause, Event, LossCounts, OrderCheck},
+    event::{Batch, Cause, DecodeError, Event, LossCounts, OrderCheck},
     heap::{Block, Limits, SiteIds, Tracker},
     output::record::{
         EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord,
@@ -136,29 +136,50 @@ impl Pipeline {
         Tracker::new(&self.limits, self.start_ns, self.ids.clone())
     }
 
+    /// Applies a batch. The live map of a large heap lies outside the CPU's caches, and one event's wait for memory
+    /// would follow another's: so the places of the next few events are looked at together first.
     fn events(&mut self, batch: &[u8], out: &mut Vec<Record>) {
-        for event in Batch::new(batch) {
-            let event = match event {
-                Ok(event) => event,
-                Err(error) => {
-                    tracing::debug!("a record cannot be read: {error}");
-                    self.losses.add(Cause::Decode, 1);
-                    continue;
-                }
-            };
-            let header = event.header();
-            self.order.observe(header);
-            self.interval.0 += 1;
-            self.interval.1 += u64::from(self.costs_ns[usize::from(header.function)]);
-            let Some(traced) = self.processes.get_mut(&header.process) else {
-                self.losses.add(Cause::UnknownProcess, 1);
-                continue;
-            };
-            let code = &traced.code;
-            traced.tracker.apply(&event, &|address| is_code(code, address));
-            if let Event::Exec { header, .. } = event {
-                self.exec(&header, out);
+        const TOGETHER: usize = 16;
+        let mut events = Batch::new(batch);
+        let mut next = Vec::with_capacity(TOGETHER);
+        loop {
+            next.clear();
+            next.extend(events.by_ref().take(TOGETHER));
+            if next.is_empty() {
+                return;
             }
+            for event in next.iter().flatten() {
+                if let Some(traced) = self.processes.get(&event.header().process) {
+                    traced.tracker.touch(event);
+                }
+            }
+            for event in &next {
+                self.event(event, out);
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Result<Event<'_>, DecodeError>, out: &mut Vec<Record>) {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::debug!("a record cannot be read: {error}");
+                self.losses.add(Cause::Decode, 1);
+                return;
+            }
+        };
+        let header = event.header();
+        self.order.observe(header);
+        self.interval.0 += 1;
+        self.interval.1 += u64::from(self.costs_ns[usize::from(header.function)]);
+        let Some(traced) = self.processes.get_mut(&header.process) else {
+            self.losses.add(Cause::UnknownProcess, 1);
+            return;
+        };
+        let code = &traced.code;
+        traced.tracker.apply(event, &|address| is_code(code, address));
+        if let Event::Exec { header, .. } = event {
+            self.exec(header, out);
         }
     }
 
