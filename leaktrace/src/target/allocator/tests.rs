@@ -259,7 +259,11 @@ fn node_is_recognised() {
 
 #[test]
 fn redis_uses_jemalloc() {
-    let victim = Victim::start(Command::new("redis-server").args(["--port", "0", "--save", ""]));
+    // Without anything to listen on it would end at once.
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("redis");
+    let mut command = Command::new("redis-server");
+    let victim = Victim::start(command.args(["--port", "0", "--save", "", "--unixsocket"]).arg(socket));
     assert!(kinds(&victim.discover(&DiscoverOptions::default()).unwrap()).contains(&AllocatorKind::Jemalloc));
 }
 
