@@ -51,8 +51,6 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
             return Err(Failure::new(ExitCode::Usage, "no process named: give --pid, --comm or -- COMMAND"));
         }
     };
-    // From here on Ctrl-C ends the trace with a summary, whenever it comes.
-    let signals = Signals::listen()?;
     let process = Process::open(pid)?;
     let system = System::read();
     check_system(&system)?;
@@ -118,6 +116,8 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     if let Some(launched) = &mut supervisor.launched {
         launched.go();
     }
+    // Before this moment a signal ends leaktrace as it ends any program, and the kernel takes the probes away.
+    let signals = Signals::listen()?;
     let reason = supervisor.supervise(options, signals, happened, &mut wanted).await?;
     supervisor.end(reason, options.view.dump_live.clone())
 }
