@@ -15,3 +15,4 @@ pub mod session;
 pub mod symbol;
 pub mod target;
 pub mod trace_file;
+pub mod verdict;
