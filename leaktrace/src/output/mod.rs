@@ -16,3 +16,4 @@ mod summary;
 pub mod table;
 pub mod text;
 pub mod thread;
+pub mod verdict;
