@@ -1,11 +1,12 @@
 """A Python program that grows, or does not, in one of several ways.
 
-usage: patterns.py leak|cache|sqlite|batches|loop [SECONDS]   -> ready PID
+usage: patterns.py leak|cache|sqlite|batches|load|loop [SECONDS]   -> ready PID
 
   leak     remembers about 0.5 MB a second of small objects for ever
   cache    looks random keys up in a cache that can hold 200,000, and remembers what it had to make: it saturates
   sqlite   inserts rows into a table in memory
   batches  works on 40 MB for a while, gives it back, and keeps a little of each batch
+  load     works like `loop`, and after 40 s loads a table of 50 MB that it keeps
   loop     parses, sorts, counts and formats text; remembers nothing
 """
 
@@ -58,6 +59,12 @@ def batches(number):
         batch.clear()
 
 
+def load(number):
+    if number == 800:
+        remembered.append([bytearray(100_000) for _ in range(500)])
+    loop(number)
+
+
 def loop(number):
     records = [{"user": i * number % 997, "text": f"line {i} of {number}"} for i in range(400)]
     text = json.dumps(records)
@@ -69,7 +76,7 @@ def loop(number):
 
 
 def main():
-    step = {"leak": leak, "cache": cached, "sqlite": sqlite, "batches": batches, "loop": loop}[sys.argv[1]]
+    step = {"leak": leak, "cache": cached, "sqlite": sqlite, "batches": batches, "load": load, "loop": loop}[sys.argv[1]]
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 600.0
     print("ready", os.getpid(), flush=True)
     start = time.monotonic()
