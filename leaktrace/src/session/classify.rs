@@ -1,5 +1,8 @@
 //! `leaktrace classify`: series that were measured anywhere, through the same engine as those of a trace.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal as _, Stdout, Write as _};
 use std::path::{Path, PathBuf};
