@@ -152,9 +152,9 @@ impl Columns {
 
     /// The point of the row just read.
     fn point<R: BufRead>(&self, row: &Rows<R>) -> Result<(f64, f64), Fault> {
-        let columns = row.fields().count();
-        if columns != self.count {
-            return Err(Fault::Columns { columns, header: self.count });
+        let fields = row.fields().count();
+        if fields != self.count {
+            return Err(Fault::Fields { fields, header: self.count });
         }
         let t = number("t", row.field(self.t))?;
         if t.abs() > MAX_TIME_S {

@@ -79,12 +79,12 @@ pub enum Fault {
     /// A quoted field goes on to the end of the file.
     #[error("a quote is opened here and never closed: close it")]
     OpenQuote,
-    /// A row has not as many columns as the header.
-    #[error("the row has {columns} columns, the header has {header}: is it cut, or is a comma in a number?")]
-    Columns {
-        /// Columns of the row.
-        columns: usize,
-        /// Columns of the header.
+    /// A row has not as many fields as the header.
+    #[error("fields in this row: {fields}, in the header: {header}; is it cut, or is a comma in a number?")]
+    Fields {
+        /// Fields of the row.
+        fields: usize,
+        /// Names in the header.
         header: usize,
     },
     /// A field is empty.

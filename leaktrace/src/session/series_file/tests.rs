@@ -103,11 +103,11 @@ fn every_form_of_one_series(#[case] text: &str) {
 )]
 #[case::short_row(
     "t,bytes\n1,10\n2\n",
-    "a.csv:3: the row has 1 columns, the header has 2: is it cut, or is a comma in a number?"
+    "a.csv:3: fields in this row: 1, in the header: 2; is it cut, or is a comma in a number?"
 )]
 #[case::decimal_comma(
     "t,bytes\n1,5,10\n",
-    "a.csv:2: the row has 3 columns, the header has 2: is it cut, or is a comma in a number?"
+    "a.csv:2: fields in this row: 3, in the header: 2; is it cut, or is a comma in a number?"
 )]
 #[case::open_quote(
     "t,bytes,note\n1,10,\"x\n2,20,y\n3,30,z\n",
