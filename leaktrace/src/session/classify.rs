@@ -107,7 +107,7 @@ impl Run<'_> {
     /// Several files: each fault is told when it is met. A single one is the failure of the run.
     fn refuse(&mut self, fault: String) {
         if self.options.files.len() > 1 {
-            eprintln!("leaktrace: {fault}");
+            say(&fault);
         }
         self.bad_files += 1;
         self.fault = Some(fault);
@@ -160,9 +160,14 @@ fn told(name: &str) -> &str {
 fn warn_of_repeated(name: &str, repeated: Repeated) {
     let (name, Repeated { rows, first_line }) = (visible(told(name)), repeated);
     let rows = if rows == 1 { "1 row repeats".to_owned() } else { format!("{rows} rows repeat") };
-    eprintln!(
-        "leaktrace: warning: {name}:{first_line}: {rows} the time before, here first; the last value of a time counts"
-    );
+    say(&format!(
+        "warning: {name}:{first_line}: {rows} the time before, here first; the last value of a time counts"
+    ));
+}
+
+/// A message on standard error. What cannot be said there cannot be said at all.
+fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "leaktrace: {message}");
 }
 
 /// Where verdicts go.

@@ -97,9 +97,6 @@ type Skipped<R> = io::Chain<Cursor<Vec<u8>>, R>;
 impl<R: BufRead> Points<R> {
     fn next(&mut self) -> Result<Option<(f64, f64)>, SeriesError> {
         while self.rows.next()? {
-            if self.rows.is_blank() {
-                continue;
-            }
             let line = self.rows.line;
             let (t, bytes) = self.columns.point(&self.rows).map_err(|fault| fault.at(line))?;
             match self.pending {

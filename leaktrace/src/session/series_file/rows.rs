@@ -53,8 +53,18 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
-    /// Reads the next row that is not empty; `false` at the end.
+    /// Reads the next row that is not blank; `false` at the end.
     pub(super) fn next(&mut self) -> Result<bool, SeriesError> {
+        while self.read()? {
+            if !self.is_blank() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the next row that is not empty, spaces or not; `false` at the end.
+    fn read(&mut self) -> Result<bool, SeriesError> {
         let mut partial = Partial::default();
         loop {
             let input = match self.source.fill_buf() {
@@ -138,7 +148,7 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// A line with nothing but spaces.
-    pub(super) fn is_blank(&self) -> bool {
+    fn is_blank(&self) -> bool {
         self.count == 1 && self.field(0).trim_ascii().is_empty()
     }
 }

@@ -28,7 +28,7 @@ fn refused(text: &[u8]) -> String {
 #[case::byte_order_mark("\u{feff}t,bytes\n1,10\n2,20\n")]
 #[case::quoted_behind_a_mark("\u{feff}\"t\",\"bytes\"\n\"1\",\"10\"\n\"2\",\"20\"\n")]
 #[case::spaces(" t , bytes \n 1 ,\t10\n2, 20 \n")]
-#[case::empty_lines("\n\nt,bytes\n\n1,10\r\n\r\n\n2,20\n  \n\n")]
+#[case::empty_lines("\n\n \t\nt,bytes\n\n1,10\r\n\r\n\n2,20\n  \n\n")]
 #[case::any_order("bytes,t\n10,1\n20,2\n")]
 #[case::other_columns("pid,t,comm,bytes\n7,1,x,10\n7,2,\"a, \"\"b\"\"\nc\",20\n")]
 #[case::other_columns_of_any_bytes("t,bytes,note\n1,10,\n2,20,nan\n")]
