@@ -290,6 +290,7 @@ pub(crate) fn every_record() -> Vec<Record> {
 pub(crate) fn leaking_service(lost: u64) -> Vec<Record> {
     let mut records = vec![Record::Header(header())];
     records.extend(sites().into_iter().map(Record::Site));
+    records.extend(leaks().into_iter().map(Record::Verdict));
     for second in 0..=192_u64 {
         let wave = (second % 12) * (900 << 10);
         let loss = if second > 100 { lost } else { 0 };

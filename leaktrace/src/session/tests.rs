@@ -1,5 +1,7 @@
 //! A trace by hand: inputs in, records out, and the same again from a recording.
 
+mod verdicts;
+
 use bytes::Bytes;
 use leaktrace_common::{
     AllocationRecord, FreeRecord, Header as RecordHeader, Kind, LifecycleRecord, Loss, MAX_FRAMES,

@@ -26,6 +26,7 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
         return lines;
     }
     lines.push(live(&totals, palette, width));
+    lines.extend(data.verdicts.lines(palette, width, full));
     if full {
         lines.push(history(data, &totals, palette, width));
         lines.push(calls(&totals, width));

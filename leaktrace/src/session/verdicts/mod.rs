@@ -18,6 +18,7 @@ use std::{
 use super::traced::{Names, Traced};
 use crate::{
     output::{
+        leak::worst_first,
         record::VerdictCounts,
         verdict::{SubjectKind, VerdictRecord},
     },
@@ -235,7 +236,9 @@ impl Verdicts {
         let with_stack = |(key, record): (&Key, &VerdictRecord)| {
             told::with_stack(record.clone(), processes.get(&key.process), names)
         };
-        told::ranked(alarms.map(with_stack).collect())
+        let mut alarms: Vec<_> = alarms.map(with_stack).collect();
+        alarms.sort_by(worst_first);
+        alarms
     }
 
     /// How many subjects have which verdict.
