@@ -50,11 +50,16 @@ pub struct Watched {
     pub begin: f64,
     /// `t` of the last tick.
     pub t: f64,
+    /// Allocations up to the last tick.
+    pub allocs: u64,
     marks: Vec<Mark>,
     zero_ms: f64,
 }
 
 impl Watched {
+    /// What stands for a function where the live bytes of the whole process are meant.
+    pub const PROCESS: &str = "(process)";
+
     /// Watches a trace, tick by tick, until `is_enough`, and ends it. Fails when leaktrace ends first, or badly.
     pub fn follow(
         mut leaktrace: Leaktrace,
@@ -82,6 +87,7 @@ impl Watched {
             self.said.extend(Said::of(record));
             if record["type"] == "tick" {
                 self.t = record["t"].as_f64().context("a tick without a time")?;
+                self.allocs = record["allocs"].as_u64().context("a tick without a count")?;
             }
         }
         self.zero_ms = leaktrace.attached_at().context("no records yet")?.as_secs_f64() * 1e3;
@@ -96,9 +102,13 @@ impl Watched {
         self.t - self.begin
     }
 
-    /// What was said of call sites with this function on their stack.
+    /// What was said of call sites with this function on their stack, or of the [process](Self::PROCESS).
     pub fn on<'a>(&'a self, function: &'a str) -> impl DoubleEndedIterator<Item = &'a Said> {
-        self.said.iter().filter(move |said| said.kind == "site" && said.frame(function).is_some())
+        self.said.iter().filter(move |said| match said.kind.as_str() {
+            "site" => said.frame(function).is_some(),
+            "process" => function == Self::PROCESS,
+            _ => false,
+        })
     }
 
     /// The `t` at which the victim's ledger has this, if it has it yet.
@@ -132,6 +142,17 @@ impl Watched {
         let last = self.on(function).rfind(|said| said.t <= t);
         if !last.is_some_and(wanted) {
             bail!("{function} was not {what} at {t:.1} s; {self}");
+        }
+        Ok(())
+    }
+
+    /// Fails unless at `t` the process is bounded, in one of these patterns, and so is every site with this function of
+    /// which anything was said: of one that was never an alarm nothing is.
+    pub fn expect_bounded_at(&self, t: f64, function: &str, patterns: &[&str]) -> Result<()> {
+        let is_bounded = |said: &Said| said.verdict == "bounded" && patterns.contains(&said.pattern.as_str());
+        self.expect_at(t, Self::PROCESS, &format!("bounded, {}", patterns.join(" or ")), is_bounded)?;
+        if self.on(function).any(|said| said.t <= t) {
+            self.expect_at(t, function, "bounded", |said| said.verdict == "bounded")?;
         }
         Ok(())
     }
@@ -200,8 +221,9 @@ impl Said {
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The innermost function with a source line is nearly always the program's own.
-        let own = self.frames.iter().find(|frame| frame.line.is_some()).or(self.frames.first());
+        // The innermost function with a source line that is no library's is nearly always the program's own.
+        let is_own = |frame: &&Frame| frame.line.is_some() && !frame.file.starts_with("/rustc/");
+        let own = self.frames.iter().find(is_own).or(self.frames.first());
         let function = own.map_or("-", |frame| frame.function.as_str());
         write!(
             f,
@@ -249,6 +271,7 @@ mod tests {
                 .collect(),
             begin: 0.5,
             t: 30.0,
+            allocs: 0,
             marks: vec![
                 Mark::of("mark step 1 at 3000 bytes 0").unwrap(),
                 Mark::of("mark step 2 at 9000 bytes 9").unwrap(),
@@ -265,6 +288,7 @@ mod tests {
         assert!(watched.expect_by(6.0, "shrink", "suspect", Said::is_alarm).is_err());
         assert!(watched.expect_at(19.0, "grow", "suspect", |said| !said.is_leak()).is_ok());
         assert!(watched.expect_at(21.0, "grow", "suspect", |said| !said.is_leak()).is_err());
+        assert!(watched.expect_bounded_at(21.0, "grow", &["steady"]).is_err());
         assert!(watched.expect_never("leak", Said::is_leak).unwrap_err().to_string().contains("grow"));
         assert!(watched.expect_line("grow", "app.c").is_ok());
         assert!(watched.expect_line("grow", "other.c").is_err());
