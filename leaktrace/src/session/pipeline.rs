@@ -128,7 +128,7 @@ impl Pipeline {
             tracker: self.new_tracker(),
             code: Vec::new(),
             usage: None,
-            resident: Series::new(1.0),
+            resident: Series::default(),
             runtimes: Vec::new(),
             watch: None,
             is_waiting,
@@ -194,7 +194,7 @@ impl Pipeline {
         let Some(traced) = self.processes.get_mut(&header.process) else { return };
         // What it grew before says nothing about the new image.
         traced.watch = None;
-        traced.resident = Series::new(1.0);
+        traced.resident = Series::default();
         if traced.is_waiting {
             traced.is_waiting = false;
             traced.tracker = fresh;
@@ -242,7 +242,7 @@ impl Pipeline {
     fn judge(&mut self, losses: &Losses, out: &mut Vec<Record>) {
         let lost = losses.total as f64;
         let loss_share = lost / (lost + self.events as f64).max(1.0);
-        let moment = Moment { t: self.t, loss_share };
+        let moment = Moment { t: self.t, now_ns: self.now_ns(), loss_share };
         let was_full = self.verdicts.is_full();
         let told = self.verdicts.tick(moment, &mut self.processes, &self.names);
         out.extend(told.into_iter().map(Record::Verdict));
@@ -263,6 +263,9 @@ impl Pipeline {
         let Some(traced) = self.processes.get(&process) else { return };
         let last = TickRecord { t, ..self.tick_of(traced, &losses, &overhead) };
         out.push(Record::Tick(last));
+        if let Some(traced) = self.processes.get_mut(&process) {
+            traced.close();
+        }
         let told = self.verdicts.gone(process, &self.processes, &self.names);
         out.extend(told.into_iter().map(Record::Verdict));
         let gone = self.processes.iter().filter(|(index, traced)| traced.gone && **index != 0);

@@ -79,6 +79,12 @@ impl Traced {
         self.usage = Some(usage.clone());
     }
 
+    /// The process is gone: histories are not needed any more.
+    pub(super) fn close(&mut self) {
+        self.tracker.close();
+        self.resident = Series::default();
+    }
+
     /// Whether memory grows of which the traced blocks explain less than half.
     pub(super) fn has_unexplained_growth(&self) -> bool {
         self.watch.as_ref().is_some_and(Watch::is_growth_unexplained)

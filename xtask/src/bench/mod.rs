@@ -14,6 +14,7 @@ mod servers;
 mod stats;
 mod table;
 mod tracer;
+mod verdicts;
 
 pub(crate) use tracer::{Programs, Server, Tracer, Variant};
 
@@ -23,7 +24,7 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, redis, node, pipeline.
+    /// Runs only the benches whose name contains this: churn, redis, node, pipeline, verdicts.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -33,6 +34,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let chosen = |name: &str| name.contains(&options.filter);
     if chosen("pipeline") {
         pipeline::run(if options.quick { 2_000_000 } else { 20_000_000 })?;
+    }
+    if chosen("verdicts") {
+        verdicts::run(if options.quick { 60 } else { 900 })?;
     }
     if !["churn", "redis", "node"].into_iter().any(chosen) {
         return Ok(());

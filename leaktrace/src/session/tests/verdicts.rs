@@ -42,7 +42,9 @@ impl Run {
             headroom_bytes: None,
             losses: Vec::new(),
         };
-        start().into_iter().for_each(|input| run.step(input));
+        for input in start() {
+            run.step(input);
+        }
         run
     }
 
@@ -94,11 +96,11 @@ impl Run {
     }
 
     fn verdicts(&self, kind: SubjectKind) -> Vec<&VerdictRecord> {
-        let of_kind = |record| match record {
-            &Record::Verdict(ref verdict) if verdict.subject.kind == kind => Some(verdict),
+        let verdicts = self.records.iter().filter_map(|record| match record {
+            Record::Verdict(verdict) => Some(verdict),
             _ => None,
-        };
-        self.records.iter().filter_map(of_kind).collect()
+        });
+        verdicts.filter(|verdict| verdict.subject.kind == kind).collect()
     }
 
     fn end(&mut self) -> Summary {
@@ -267,7 +269,9 @@ fn a_pass_judges_only_so_many_sites_and_yet_finds_them_all() {
         });
         let new: Vec<u64> = new.collect();
         assert!(new.len() <= 64, "{} at {} s", new.len(), run.second);
-        new.into_iter().for_each(|id| *told.entry(id).or_insert(0) += 1);
+        for id in new {
+            *told.entry(id).or_insert(0) += 1;
+        }
     }
     assert_eq!(told.len() as u64, SITES);
     assert!(told.values().all(|&times| times <= 5), "{told:?}");
