@@ -197,6 +197,16 @@ fn a_full_disk_is_one() {
 }
 
 #[test]
+fn messages_that_cannot_be_written_do_not_change_the_exit_code() {
+    let directory = directory();
+    for files in [&["bad.csv"][..], &["bad.csv", "line.csv"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = classify(&directory, files).stderr(full).output().unwrap();
+        assert_eq!((output.status.code(), records(&output).len()), (Some(USAGE), files.len() - 1));
+    }
+}
+
+#[test]
 fn a_table_in_a_pipe_has_a_plot_and_no_colours() {
     let output = run(&directory(), &["line.csv", "flat.csv", "--format", "table", "--limit", "1GiB"]);
     let text = String::from_utf8(output.stdout).unwrap();

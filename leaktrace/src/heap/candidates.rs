@@ -71,7 +71,7 @@ mod tests {
             series.push(t as f64, value);
         }
         let judged = judged.map(|(t, live_bytes)| Judged { t, live_bytes });
-        (Watched { site, series, since: 0.0, judged }, Claim::default())
+        (Watched { site, series, since: 0.0, admitted_for: 0, judged }, Claim::default())
     }
 
     fn due(sites: &[(Watched, Claim)], t: f64, max: usize) -> Vec<u32> {

@@ -21,12 +21,12 @@ pub(super) struct Cohorts {
     width: u32,
     /// Birth of the first block.
     base: u32,
-    /// Births before the current cohort.
-    born_before: u64,
     /// Live blocks of each closed cohort.
     live: [u32; COHORTS],
     /// Births of each closed cohort.
     born: [u64; COHORTS],
+    /// Births before the current cohort.
+    born_before: u64,
 }
 
 /// Blocks born within a span of time.
@@ -73,21 +73,26 @@ impl Cohorts {
     /// A block of this birth is gone.
     #[inline]
     pub(super) fn gone(&mut self, birth: u32) {
-        if birth < self.start {
+        if self.is_closed(birth) {
             let index = self.index(birth);
-            if index < self.index(self.start) {
-                self.live[index] = self.live[index].saturating_sub(1);
-            }
+            self.live[index] = self.live[index].saturating_sub(1);
         }
     }
 
     fn add_late(&mut self, birth: u32) {
-        let index = self.index(birth);
-        if index < self.index(self.start) {
+        if self.is_closed(birth) {
+            let index = self.index(birth);
             self.live[index] = self.live[index].saturating_add(1);
             self.born[index] += 1;
             self.born_before += 1;
         }
+    }
+
+    /// Whether the cohort of this birth is closed. A birth a moment before the first one belongs to the first cohort,
+    /// which may be the current one.
+    #[inline]
+    const fn is_closed(&self, birth: u32) -> bool {
+        birth < self.start && self.start != self.base
     }
 
     /// The cohort of a birth that is not after the current one.

@@ -45,3 +45,5 @@ impl Default for Limits {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;

@@ -286,9 +286,11 @@ proptest! {
             apply(&mut tracker, step, time_ns);
             model.apply(step);
             check(&tracker, &model)?;
-            check_facts(&tracker, time_ns)?;
-            check_facts(&tracker, time_ns / 2)?;
-            check_histories(&tracker)?;
+            if index % 4 == 0 {
+                check_facts(&tracker, time_ns)?;
+                check_facts(&tracker, time_ns / 2)?;
+                check_histories(&tracker)?;
+            }
             if !saturates {
                 check_bytes(&tracker, &mut model)?;
             }

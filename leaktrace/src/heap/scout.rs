@@ -21,7 +21,7 @@ pub(super) struct Scout {
 /// How much a site matters, on logarithmic scales of four steps an octave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Claim {
-    /// Its live bytes, the largest of the last few looks: a site that churns does not come and go.
+    /// Its live bytes, the largest of the points of a minute: a site that churns does not come and go.
     pub(super) size: u8,
     /// What its live bytes have grown by and not gone back from, a second.
     pub(super) growth: u8,
@@ -29,8 +29,8 @@ pub(super) struct Claim {
 
 impl Scout {
     const LENGTH: usize = 8;
-    /// How many of the newest points tell the size.
-    const LOOKS: usize = 4;
+    /// The points of how many units tell the size: a minute.
+    const SIZE_UNITS: u32 = 6000;
 
     /// Notes the live bytes at time `t`, seconds since attach.
     pub(super) fn see(&mut self, t: f64, bytes: u64) {
@@ -80,8 +80,9 @@ impl Scout {
     }
 
     fn size(&self) -> u8 {
-        let len = usize::from(self.len);
-        magnitude(self.bytes.iter().take(len).rev().take(Self::LOOKS).copied().max().unwrap_or(0))
+        let seen = || self.times.iter().zip(&self.bytes).take(usize::from(self.len));
+        let oldest = seen().next_back().map_or(0, |(&now, _)| now.saturating_sub(Self::SIZE_UNITS));
+        magnitude(seen().filter(|&(&time, _)| time >= oldest).map(|(_, &bytes)| bytes).max().unwrap_or(0))
     }
 
     /// The largest, over all moments but the newest, of what the values since then lie above all values before, a second
@@ -165,6 +166,14 @@ mod tests {
         });
         let claims = claims.count();
         assert!(claims < 1500, "{claims} of 10,000 times");
+    }
+
+    #[test]
+    fn a_site_keeps_its_size_for_a_minute() {
+        let claim =
+            |after: usize| scout([0, 5000, 5000].into_iter().chain(std::iter::repeat_n(0, after))).claim;
+        assert_eq!((claim(1).size, claim(59).size), (magnitude(5000), magnitude(5000)));
+        assert_eq!(claim(70).size, 0);
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(super) fn largest(
     }
     sites.sort_unstable_by_key(|one| key(one, view.sort));
     for site in &mut sites {
+        site.growth_bytes_per_s = growth(traced, site.site);
         site.function = names.get(&site.site).and_then(Names::function);
     }
     sites
@@ -92,23 +93,41 @@ fn key(site: &SiteTick, sort: Sort) -> (Reverse<u64>, Reverse<u64>, u32) {
     (Reverse(first), Reverse(site.live_bytes), site.site)
 }
 
+/// All sites; growth, which takes a median to tell, only where it decides who comes first.
 fn candidates(traced: &Traced, view: &View, now_ns: u64) -> Vec<SiteTick> {
-    let tracker = &traced.tracker;
-    let Some(age) = view.older_than else {
-        let sites = tracker.sites().iter().filter(|site| site.allocs > 0);
-        return sites.map(|site| figures(traced, site, site.live_bytes, site.live_count, now_ns)).collect();
+    let mut sites = match view.older_than {
+        None => all(traced, now_ns),
+        Some(age) => older(traced, age, now_ns),
     };
+    if view.sort == Sort::Growth {
+        for site in &mut sites {
+            site.growth_bytes_per_s = growth(traced, site.site);
+        }
+    }
+    sites
+}
+
+fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
+    let sites = traced.tracker.sites().iter().filter(|site| site.allocs > 0);
+    sites.map(|site| figures(site, site.live_bytes, site.live_count, now_ns)).collect()
+}
+
+fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
     let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    let old = tracker.older_than(cutoff);
+    let old = traced.tracker.older_than(cutoff);
     old.iter()
         .filter_map(|old| {
-            let site = tracker.site(old.site)?;
-            Some(figures(traced, site, old.live_bytes, old.live_count, now_ns))
+            let site = traced.tracker.site(old.site)?;
+            Some(figures(site, old.live_bytes, old.live_count, now_ns))
         })
         .collect()
 }
 
-fn figures(traced: &Traced, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
+fn growth(traced: &Traced, site: u32) -> Option<f64> {
+    traced.tracker.site_growth(site).map(f64::round)
+}
+
+fn figures(site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
     let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
     SiteTick {
         site: site.id,
@@ -117,7 +136,7 @@ fn figures(traced: &Traced, site: &Site, live_bytes: u64, live_count: u64, now_n
         live_count,
         allocs: site.allocs,
         frees: site.frees,
-        growth_bytes_per_s: traced.tracker.site_growth(site.id).map(f64::round),
+        growth_bytes_per_s: None,
         age_s: (age * 1e3).round() / 1e3,
     }
 }

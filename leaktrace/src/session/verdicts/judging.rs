@@ -14,6 +14,9 @@ const PATIENCE_S: f64 = 50.0;
 /// reserves are in the way.
 const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
 
+/// So many ticks at which a site was not there yet are shown before its history.
+const TICKS_BEFORE_BIRTH: usize = 2;
+
 /// What is known of the whole trace at a tick.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Moment {
@@ -70,7 +73,7 @@ impl<'a> Judging<'a> {
     /// One of its call sites.
     pub(super) fn site(&self, id: u32) -> Option<VerdictRecord> {
         let tracker = &self.traced.tracker;
-        let (site, history) = (tracker.site(id)?, Samples::new(tracker.site_history(id)?));
+        let (site, history) = (tracker.site(id)?, self.site_history(id)?);
         let fate = tracker.site_facts(id, self.moment.now_ns);
         let circumstances = Circumstances { site: fate.as_ref().map(facts), ..self.circumstances() };
         let about = About {
@@ -81,6 +84,18 @@ impl<'a> Judging<'a> {
             ..self.about(SubjectKind::Site, u64::from(id))
         };
         Some(record(&judge(&history, &circumstances), about))
+    }
+
+    /// Its history. Where it begins with nothing, it had nothing at the ticks before, either: some of these show that
+    /// what follows is a jump, and no series that always stood there.
+    fn site_history(&self, id: u32) -> Option<Samples> {
+        let history = self.traced.tracker.site_history(id)?;
+        let (begin, first) = *history.first()?;
+        let ticks = self.live.times();
+        let before = ticks.get(..ticks.partition_point(|&t| t < begin)).unwrap_or_default();
+        let shown = if first > 0.0 { 0 } else { TICKS_BEFORE_BIRTH.min(before.len()) };
+        let unborn = before.iter().skip(before.len() - shown).map(|&t| (t, 0.0));
+        Some(Samples::new(unborn.chain(history)))
     }
 
     fn circumstances(&self) -> Circumstances {

@@ -114,7 +114,12 @@ impl Kernel {
 
     /// When nine tenths of what it adds within the window are there.
     pub(in super::super) fn settled(self) -> f64 {
-        let goal = self.at(0.0) + 0.9 * (self.at(1.0) - self.at(0.0));
+        self.all_but(0.1)
+    }
+
+    /// When all but a share of what it adds within the window is there.
+    pub(in super::super) fn all_but(self, share: f64) -> f64 {
+        let goal = self.at(0.0) + (1.0 - share) * (self.at(1.0) - self.at(0.0));
         let steps = 200;
         (0..=steps).map(|i| f64::from(i) / f64::from(steps)).find(|&x| self.at(x) >= goal).unwrap_or(1.0)
     }
@@ -214,8 +219,9 @@ fn bend(points: &[Point]) -> Bend {
     let places = (2..=18).map(|i| f64::from(i) / 20.0);
     // The slope after the bend is a factor of its own, so that its error comes out directly.
     let shapes = |place: f64| move |x: f64| [1.0, x.min(place), (x - place).max(0.0)];
-    let place = least(places, |&place| fit(points, Noise::WHITE, shapes(place)).map(|fit| fit.squares))
-        .unwrap_or(0.5);
+    let squares = |&place: &f64| fit(points, Noise::WHITE, shapes(place)).map(|fit| fit.squares);
+    let coarse = least(places, squares).unwrap_or(0.5);
+    let place = least((-4..=4).map(|i| coarse + 0.01 * f64::from(i)), squares).unwrap_or(coarse);
     let (score, [_, before, after], [_, _, after_error]) = score(points, 1, shapes(place));
     Bend { score, place, before, after, after_error }
 }
