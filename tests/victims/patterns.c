@@ -5,7 +5,7 @@
  *   linear        rate size                     remember_forever     grows for ever
  *   accelerating  rate doubling                 remember_more        the rate doubles every `doubling` seconds' worth
  *   staircase     step every                    run_batch_job        a jump every so often, nothing in between
- *   rising        peak kept every               collect_rows         cycles, each of which keeps a little
+ *   rising        peak kept every               collect_rows         cycles, each of which keeps its first rows
  *   flat          peak every                    queue_work           cycles that keep nothing
  *   spike         bytes after                   load_table           one jump that stays, beside a small table
  *   warmup        rate seconds                  fill_cache           fills, then only hits
@@ -67,6 +67,23 @@ static void drop_oldest(void) {
 
 static void drop_down_to(double bytes) {
     while (oldest && held > bytes) drop_oldest();
+}
+
+/* Drops the newest, all but so many bytes of the oldest. */
+static void forget_since(double bytes) {
+    struct block *last = NULL, *rest = oldest;
+    for (held = 0; rest && held < bytes; rest = rest->next) {
+        held += (double)rest->size;
+        last = rest;
+    }
+    newest = last;
+    if (last) last->next = NULL;
+    else oldest = NULL;
+    while (rest) {
+        struct block *next = rest->next;
+        free(rest);
+        rest = next;
+    }
 }
 
 static void mark(const char *name, uint64_t number) {
@@ -131,7 +148,7 @@ static void rising(double t) {
     const uint64_t cycles = (uint64_t)(t / options.every + 0.2);
     const double floor = options.kept * (double)cycles;
     if (cycle_fill(t) > 0) collect_rows(floor + options.peak * cycle_fill(t));
-    else drop_down_to(floor);
+    else forget_since(floor);
     mark_new("cycle", cycles);
 }
 

@@ -112,8 +112,9 @@ impl Postgres {
                 bail!("pgbench ended ({status})");
             }
             ensure!(Instant::now() < deadline, "pgbench got no backend");
-            let pid =
-                "select coalesce(max(pid), 0) from pg_stat_activity where application_name = 'pgbench';";
+            // Before it begins, pgbench looks its tables up in a session of its own, which ends.
+            let pid = "select coalesce(max(pid), 0) from pg_stat_activity where application_name = 'pgbench' \
+                       and query ~ '^(BEGIN|UPDATE|INSERT|END|SELECT abalance)';";
             bench.backend = session.query(pid)?.parse()?;
         }
         Ok(bench)
