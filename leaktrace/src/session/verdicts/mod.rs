@@ -28,7 +28,7 @@ use crate::{
 pub(super) use judging::Moment;
 
 use judging::Judging;
-use standing::{Standing, is_alarm};
+use standing::{Standing, is_alarm, is_worth_a_first};
 
 /// Subjects judged in a pass: at the default interval less than a twentieth of a core, by `cargo xtask bench --filter
 /// verdicts`.
@@ -155,7 +155,7 @@ impl Verdicts {
             }
             return;
         }
-        if kind == SubjectKind::Site && !(is_alarm(record.verdict) && is_large(&record, resident_bytes)) {
+        if kind == SubjectKind::Site && !(is_worth_a_first(&record) && is_large(&record, resident_bytes)) {
             return;
         }
         if self.standings.len() >= MAX_SUBJECTS && !self.make_room() {

@@ -12,6 +12,8 @@ use crate::{
 const FIRST_HOLD: u32 = 2;
 /// Any later change must hold for so many judgements in a row.
 const HOLD: u32 = 3;
+/// Suspects that are less sure are not told of a call site that has no verdict yet.
+const LEAST_CONFIDENCE: f64 = 0.3;
 /// Confidence has moved if it differs by so much from what was told.
 const CONFIDENCE_MOVE: f64 = 0.1;
 /// The rate of a leak or suspect has moved if it differs by this share from what was told.
@@ -162,10 +164,15 @@ impl Standing {
     }
 }
 
-/// A call site that is merely in order is not worth a word; a process is, once anything can be said.
-fn is_worth_a_first(record: &VerdictRecord) -> bool {
+/// A call site that is merely in order, or a suspect that is most likely wrong, is not worth a word; a process is, once
+/// anything can be said.
+pub(super) fn is_worth_a_first(record: &VerdictRecord) -> bool {
     match record.subject.kind {
-        SubjectKind::Site => is_alarm(record.verdict),
+        SubjectKind::Site => match record.verdict {
+            Verdict::Leak => true,
+            Verdict::Suspect => record.confidence >= LEAST_CONFIDENCE,
+            _ => false,
+        },
         _ => record.verdict != Verdict::InsufficientData,
     }
 }

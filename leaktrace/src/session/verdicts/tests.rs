@@ -53,6 +53,9 @@ fn a_site_is_first_told_when_it_is_an_alarm_twice() {
         Vec::<u32>::new()
     );
     assert_eq!(seconds([&bounded, &suspect, &suspect, &suspect].map(Clone::clone)), [3]);
+    let unsure = VerdictRecord { confidence: 0.29, ..suspect.clone() };
+    assert_eq!(seconds(vec![unsure; 50]), Vec::<u32>::new());
+    assert_eq!(seconds(vec![VerdictRecord { confidence: 0.01, ..of_site(Leak, Linear) }; 5]), [2]);
     // One alarm is as good as another.
     assert_eq!(seconds([suspect, of_site(Leak, Staircase)]), [2]);
 }
