@@ -1,0 +1,64 @@
+//! The families of series, one file a class (two for the cycles that share one).
+
+mod linear;
+mod periodic;
+mod shrinking;
+mod spike;
+mod staircase;
+mod steady;
+mod walk;
+mod warmup;
+
+use crate::{
+    clock::Clock,
+    dice::Dice,
+    labelled::{Class, Labelled},
+    noise::Noise,
+};
+
+/// Draws series of this class until one is what its label says.
+pub(crate) fn draw(dice: &mut Dice, class: Class) -> Labelled {
+    loop {
+        let ease = dice.unit();
+        let clock = Clock::draw(dice);
+        let draft = match class {
+            Class::Linear => linear::draw(dice, clock, ease),
+            Class::Staircase => staircase::draw(dice, clock, ease),
+            Class::PeriodicRising => periodic::draw(dice, clock, ease, true),
+            Class::PeriodicFlat => periodic::draw(dice, clock, ease, false),
+            Class::Spike => spike::draw(dice, clock, ease),
+            Class::Warmup => warmup::draw(dice, clock, ease),
+            Class::Steady => steady::draw(dice, clock, ease),
+            Class::Shrinking => shrinking::draw(dice, clock, ease),
+        };
+        if let Some(draft) = draft {
+            return draft.finish(dice);
+        }
+    }
+}
+
+/// Noise of this standard deviation; none on a live tick, and none in one of eight series.
+fn noise_over(dice: &mut Dice, clock: &Clock, sd: f64) -> (Vec<f64>, f64) {
+    let sd = if clock.is_live_tick || dice.chance(0.12) { 0.0 } else { sd };
+    let noise = Noise::draw(dice, clock);
+    (noise.values.iter().map(|v| v * sd).collect(), sd)
+}
+
+/// The same with noise whose neighbours say nothing about each other.
+fn independent_noise_over(dice: &mut Dice, clock: &Clock, sd: f64) -> (Vec<f64>, f64) {
+    let sd = if clock.is_live_tick || dice.chance(0.12) { 0.0 } else { sd };
+    let noise = Noise::draw_independent(dice, clock);
+    (noise.values.iter().map(|v| v * sd).collect(), sd)
+}
+
+/// Mean of the values whose instants lie in from..to; `None` with fewer than three.
+fn mean_within(clock: &Clock, values: &[f64], from: f64, to: f64) -> Option<f64> {
+    let inside = clock.share.iter().zip(values).filter(|(u, _)| **u >= from && **u <= to);
+    let (count, sum) = inside.fold((0_u32, 0.0), |(count, sum), (_, v)| (count + 1, sum + v));
+    (count >= 3).then(|| sum / f64::from(count))
+}
+
+/// From the mean of the first third to that of the last.
+fn net_rise(clock: &Clock, values: &[f64]) -> Option<f64> {
+    Some(mean_within(clock, values, 2.0 / 3.0, 1.0)? - mean_within(clock, values, 0.0, 1.0 / 3.0)?)
+}

@@ -1,0 +1,63 @@
+//! Growth that saturates: a cache that fills, lazy initialisation.
+//!
+//! Rule of the label: it grows over at least eight points and a twentieth of the window, and is visibly saturating:
+//! what the last third grows by is at most a seventh of the growth of all before it, and either bends (exponential,
+//! hyperbolic, S-shaped) or has stopped for at least three tenths of the window. Its height is at least 6 standard
+//! deviations of the noise, and more where neighbours of the noise agree.
+
+use super::{mean_within, noise_over};
+use crate::{
+    clock::Clock,
+    dice::{Dice, log_between},
+    draft::Draft,
+    labelled::Class,
+};
+
+pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
+    let delay = if dice.chance(0.2) { dice.uniform(0.02, 0.2) } else { 0.0 };
+    let (name, grown_at, curve) = curve(dice, ease);
+    let shape: Vec<f64> = clock.share.iter().map(|&u| curve((u - delay).max(0.0))).collect();
+    if clock.points_within(delay, delay + grown_at) < 8 || delay + grown_at > 0.75 {
+        return None;
+    }
+    let end = mean_within(&clock, &shape, 0.95, 1.0).or_else(|| shape.last().copied())?;
+    let before =
+        clock.share.iter().zip(&shape).filter(|(u, _)| **u <= 2.0 / 3.0).map(|(_, v)| *v).next_back()?;
+    if end - before > before / 7.0 {
+        return None;
+    }
+    let (noise, noise_sd) = noise_over(dice, &clock, end / log_between(6.0, 200.0, ease));
+    Some(Draft { name, class: Class::Warmup, clock, shape, noise, noise_sd, rate: None, ease })
+}
+
+type Curve = Box<dyn Fn(f64) -> f64>;
+
+/// Name, the share of the window by which nine tenths have grown, and the curve, 0 at 0 and about 1 at the end.
+fn curve(dice: &mut Dice, ease: f64) -> (&'static str, f64, Curve) {
+    match dice.whole(0, 99) {
+        0..40 => {
+            let folds = log_between(3.6, 14.0, (ease + dice.uniform(-0.2, 0.2)).clamp(0.0, 1.0));
+            ("warmup/exponential", 2.3 / folds, Box::new(move |u| 1.0 - (-folds * u).exp()))
+        }
+        40..70 => {
+            let knee = dice.uniform(0.06, log_between(0.68, 0.4, ease));
+            ("warmup/straight_then_flat", 0.9 * knee, Box::new(move |u| (u / knee).min(1.0)))
+        }
+        70..80 => {
+            let half = dice.uniform(0.01, 0.06);
+            ("warmup/hyperbolic", 9.0 * half, Box::new(move |u| u / (u + half)))
+        }
+        80..90 => {
+            let (middle, width) = (dice.uniform(0.15, 0.4), dice.uniform(0.03, 0.07));
+            let logistic = move |u: f64| 1.0 / (1.0 + (-(u - middle) / width).exp());
+            let low = logistic(0.0);
+            ("warmup/s_shaped", middle + 2.2 * width, Box::new(move |u| (logistic(u) - low) / (1.0 - low)))
+        }
+        _ => {
+            let (knee, share) = (dice.uniform(0.1, 0.25), dice.uniform(0.4, 0.7));
+            let second = dice.uniform(0.3, 0.5);
+            let stage = move |u: f64| share * (u / knee).min(1.0) + (1.0 - share) * (u / second).min(1.0);
+            ("warmup/two_stages", 0.9 * second, Box::new(stage))
+        }
+    }
+}
