@@ -26,13 +26,8 @@ impl Clock {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let count =
             if dice.chance(0.02) { dice.whole(12, 29) } else { dice.log_uniform(30.0, 2_000.9) as usize };
-        let step = dice.pick(&[
-            (0.3, 1.0),
-            (0.1, 10.0),
-            (0.1, 60.0),
-            (0.5, dice.clone().log_uniform(0.05, 3_600.0)),
-        ]);
-        dice.bits();
+        let any = dice.log_uniform(0.05, 3_600.0);
+        let step = dice.pick(&[(0.3, 1.0), (0.1, 10.0), (0.1, 60.0), (0.5, any)]);
         let manner = dice.pick(&[
             (0.44, Manner::Regular),
             (0.16, Manner::Jittered),
@@ -95,14 +90,15 @@ fn with_gaps(dice: &mut Dice, seconds: &[f64]) -> Vec<f64> {
     seconds.iter().copied().filter(|t| !holes.iter().any(|(from, to)| t > from && t < to)).collect()
 }
 
-/// What a tracer with fixed memory keeps: the recent past fine, each older stretch two to four times coarser.
+/// What a tracer with fixed memory keeps: the recent past fine, each older stretch two or four times coarser. The first
+/// stretch is as long as two of the others, as it is in leaktrace's own history.
 fn history(dice: &mut Dice, count: usize, step: f64) -> Vec<f64> {
-    let coarser = dice.whole(2, 4) as f64;
-    let tiers = dice.whole(2, 4);
+    let coarser = dice.pick(&[(0.4, 2.0), (0.6, 4.0)]);
+    let stretch = count.div_ceil(dice.whole(3, 6)).max(4);
     let mut ages = Vec::with_capacity(count);
     let (mut age, mut step_of_tier) = (0.0, step);
     for i in 0..count {
-        if i > 0 && i % count.div_ceil(tiers) == 0 {
+        if i > stretch && i % stretch == 0 {
             step_of_tier *= coarser;
         }
         ages.push(age);

@@ -27,8 +27,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Scales to 10 KB..10 GB of whole bytes, and adds what instruments add: rounding, ratchets, wrong readings.
     pub(crate) fn finish(self, dice: &mut Dice) -> Labelled {
-        let grows = matches!(self.class, Class::Linear | Class::Staircase | Class::Spike | Class::Warmup);
-        let is_ratchet = grows && self.noise_sd < 0.05 && dice.chance(0.12);
+        let is_ratchet = self.may_be_ratchet() && dice.chance(0.15);
         let mut values: Vec<f64> = self.shape.iter().zip(&self.noise).map(|(s, e)| s + e).collect();
         if is_ratchet {
             ratchet(&mut values);
@@ -37,7 +36,7 @@ impl Draft {
             self.outliers(dice, &mut values);
         }
         let (low, high) = range(&values);
-        let drawn = if dice.chance(0.3) { 0.0 } else { dice.log_uniform(0.02, 20.0) };
+        let drawn = if dice.chance(0.3) { 0.0 } else { dice.log_uniform(0.02, 50.0) };
         let floor = drawn.max(-low);
         let peak = dice.log_uniform(1e4, 1e10);
         let scale = peak / (floor + high).max(1e-9);
@@ -55,6 +54,17 @@ impl Draft {
         };
         labelled.rate = self.rate.map(|rate| rate * scale / labelled.span_s().max(f64::MIN_POSITIVE));
         labelled
+    }
+
+    /// A ratchet over noise makes treads. They must not be seen where the shape has none: in straight growth they may
+    /// last two points.
+    fn may_be_ratchet(&self) -> bool {
+        match self.class {
+            Class::Linear => self.noise_sd * (self.clock.len() as f64) < 1.0,
+            Class::Staircase | Class::Spike => self.noise_sd < 0.05,
+            Class::Warmup => self.noise_sd < 0.02,
+            _ => false,
+        }
     }
 
     /// Single readings far off, up to 2 % of all: never two in a row, so that no step can be seen in them.

@@ -2,9 +2,10 @@
 //!
 //! Rule of the label: growth goes on to the end of the window, and an observer who knew the kind of noise would see it:
 //! growth ÷ its standard error (of a straight fit to as many independent values as there are) is at least 5 over the
-//! part that grows. A warm-up before it is over within the first quarter and at most twice as large as what follows.
+//! part that grows. A warm-up before it is over within the first quarter and at most two and a half times as large as what follows.
 //! What lies on top in cycles is small (a regular sawtooth at most an eighth of the growth) or too slow to count four
-//! cycles (daily load: under two and a half). The rate is that of the part that grows; none when it accelerates.
+//! cycles (daily load: under two and a half). Growth that slows down still goes on: the last third holds at least a
+//! fifth of it. The rate is that of the part that grows; none when it accelerates, slows down or walks.
 
 use std::f64::consts::TAU;
 
@@ -28,20 +29,24 @@ enum Kind {
     UnderSawtooth,
     Drifting,
     Uneven,
+    Slowing,
+    Walking,
 }
 
 pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     let kind = dice.pick(&[
-        (0.22, Kind::Steady),
-        (0.16, Kind::Slow),
+        (0.20, Kind::Steady),
+        (0.14, Kind::Slow),
         (0.08, Kind::Accelerating),
         (0.06, Kind::Exponential),
         (0.12, Kind::AfterWarmup),
         (0.08, Kind::FromThen),
-        (0.08, Kind::UnderLoad),
+        (0.06, Kind::UnderLoad),
         (0.08, Kind::UnderSawtooth),
         (0.06, Kind::Drifting),
         (0.06, Kind::Uneven),
+        (0.04, Kind::Slowing),
+        (0.04, Kind::Walking),
     ]);
     // How much of the window grows, and how strongly that shows against the noise.
     let (name, part, shape) = shape(dice, &clock, ease, kind)?;
@@ -53,10 +58,8 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     let noise = Noise::draw(dice, &clock);
     let is_clean = clock.is_live_tick || (dice.chance(0.12) && !matches!(kind, Kind::Slow));
     let sd = if is_clean { 0.0 } else { (noise.independent * part / 12.0).sqrt() / strength };
-    // A walk of noise must not undo what grows: with few independent values, less noise.
-    let sd = sd.min(1.2 * (noise.independent * part / 30.0).sqrt());
     let rate = match kind {
-        Kind::Accelerating | Kind::Exponential => None,
+        Kind::Accelerating | Kind::Exponential | Kind::Slowing | Kind::Walking => None,
         _ => Some(1.0 / part),
     };
     let noise = noise.values.iter().map(|v| v * sd).collect();
@@ -78,7 +81,7 @@ fn shape(dice: &mut Dice, clock: &Clock, ease: f64, kind: Kind) -> Option<(&'sta
             ("linear/exponential", 1.0, along(&|u| ((folds * u).exp() - 1.0) / (folds.exp() - 1.0)))
         }
         Kind::AfterWarmup => {
-            let height = dice.uniform(0.2, log_between(2.0, 0.7, ease));
+            let height = dice.uniform(0.2, log_between(2.5, 0.7, ease));
             let end = dice.uniform(0.06, 0.25);
             let is_curve = dice.chance(0.6);
             if clock.points_within(0.0, end) < 4 {
@@ -95,8 +98,8 @@ fn shape(dice: &mut Dice, clock: &Clock, ease: f64, kind: Kind) -> Option<(&'sta
             ("linear/from_then", 1.0 - onset, along(&|u| ((u - onset) / (1.0 - onset)).max(0.0)))
         }
         Kind::UnderLoad => {
-            let (cycles, phase) = (dice.uniform(0.6, 2.4), dice.unit());
-            let height = dice.uniform(0.03, log_between(0.2, 0.08, ease));
+            let (cycles, phase) = (dice.uniform(1.0, 2.4), dice.unit());
+            let height = dice.uniform(0.03, log_between(0.12, 0.06, ease));
             let from = (TAU * phase).sin();
             ("linear/under_load", 1.0, along(&|u| u + height * ((TAU * (cycles * u + phase)).sin() - from)))
         }
@@ -107,9 +110,14 @@ fn shape(dice: &mut Dice, clock: &Clock, ease: f64, kind: Kind) -> Option<(&'sta
         }
         Kind::Drifting => ("linear/drifting", 1.0, drifting(dice, clock)?),
         Kind::Uneven => {
-            let (pieces, depth) = (dice.whole(2, 4), dice.uniform(0.1, 0.45));
+            let (pieces, depth) = (dice.whole(2, 4), dice.uniform(0.1, 0.6));
             ("linear/uneven", 1.0, uneven(dice, clock, pieces, depth))
         }
+        Kind::Slowing => {
+            let power = dice.uniform(0.65, 0.9);
+            ("linear/slowing", 1.0, along(&|u| u.powf(power)))
+        }
+        Kind::Walking => ("linear/walking", 1.0, walking(dice, clock, log_between(5.0, 40.0, ease))),
     })
 }
 
@@ -126,6 +134,19 @@ fn drifting(dice: &mut Dice, clock: &Clock) -> Option<Vec<f64>> {
     let total = *values.last()?;
     // Under forty allocations it would be a staircase.
     (total >= 40.0).then(|| values.iter().map(|v| v / (per_point * clock.len() as f64)).collect())
+}
+
+/// A walk whose drift over the window is this many times the standard deviation of where it ends.
+fn walking(dice: &mut Dice, clock: &Clock, strength: f64) -> Vec<f64> {
+    let mut value = 0.0;
+    let mut before = 0.0;
+    let mut next = |u: f64| {
+        let passed: f64 = u - before;
+        value += passed + passed.sqrt() / strength * dice.normal();
+        before = u;
+        value
+    };
+    clock.share.iter().map(|&u| next(u)).collect()
 }
 
 fn poisson(dice: &mut Dice, mean: f64) -> f64 {

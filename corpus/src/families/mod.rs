@@ -11,7 +11,7 @@ mod warmup;
 
 use crate::{
     clock::Clock,
-    dice::Dice,
+    dice::{Dice, log_between},
     labelled::{Class, Labelled},
     noise::Noise,
 };
@@ -44,10 +44,18 @@ fn noise_over(dice: &mut Dice, clock: &Clock, sd: f64) -> (Vec<f64>, f64) {
     (noise.values.iter().map(|v| v * sd).collect(), sd)
 }
 
-/// The same with noise whose neighbours say nothing about each other.
-fn independent_noise_over(dice: &mut Dice, clock: &Clock, sd: f64) -> (Vec<f64>, f64) {
-    let sd = if clock.is_live_tick || dice.chance(0.12) { 0.0 } else { sd };
-    let noise = Noise::draw_independent(dice, clock);
+/// Noise under jumps or cycles of this height: at its hardest this many standard deviations high, twice as many where
+/// neighbours of the noise agree.
+fn noise_under(dice: &mut Dice, clock: &Clock, height: f64, hardest: f64, ease: f64) -> (Vec<f64>, f64) {
+    if clock.is_live_tick || dice.chance(0.12) {
+        return (vec![0.0; clock.len()], 0.0);
+    }
+    let (noise, least) = if dice.chance(0.25) {
+        (Noise::draw(dice, clock), 2.0 * hardest)
+    } else {
+        (Noise::draw_independent(dice, clock), hardest)
+    };
+    let sd = height / log_between(least, 200.0, ease);
     (noise.values.iter().map(|v| v * sd).collect(), sd)
 }
 

@@ -35,9 +35,9 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     Some(Draft { name, class: Class::Shrinking, clock, shape, noise, noise_sd: sd, rate, ease })
 }
 
-/// Two to eight steps down to nothing, each tread of three points or more.
+/// One to eight steps down to nothing, each tread of three points or more.
 fn steps(dice: &mut Dice, clock: &Clock) -> Option<Vec<f64>> {
-    let count = dice.whole(2, 8);
+    let count = dice.whole(1, 8);
     let mut edges: Vec<f64> = (0..count).map(|_| dice.uniform(0.05, 0.95)).collect();
     edges.sort_by(f64::total_cmp);
     let borders = [&[0.0], edges.as_slice(), &[1.1]].concat();

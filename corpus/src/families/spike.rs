@@ -1,16 +1,12 @@
 //! One abrupt large jump that stays.
 //!
 //! Rule of the label: one jump, within two points or 2 % of the window, between levels that do not move; five points or
-//! more and a twelfth of the window on either side; at least 7 standard deviations of the noise high. What was reached
+//! more and a twelfth of the window on either side; at least 7 standard deviations of the noise high (14
+//! where its neighbours agree). What was reached
 //! may fall back by up to a quarter right after the jump, and then stays.
 
-use super::{independent_noise_over, noise_over};
-use crate::{
-    clock::Clock,
-    dice::{Dice, log_between},
-    draft::Draft,
-    labelled::Class,
-};
+use super::noise_under;
+use crate::{clock::Clock, dice::Dice, draft::Draft, labelled::Class};
 
 pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     let at = dice.uniform(0.09, 0.91);
@@ -27,16 +23,11 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
         rise * (1.0 + overshoot * (-(past - length).max(0.0) / back_within).exp())
     });
     let shape = shape.collect();
-    let is_correlated = dice.chance(0.3);
-    let (noise, noise_sd) = if is_correlated {
-        noise_over(dice, &clock, 1.0 / log_between(12.0, 200.0, ease))
-    } else {
-        independent_noise_over(dice, &clock, 1.0 / log_between(7.0, 200.0, ease))
-    };
-    let name = match (overshoot > 0.0, is_correlated) {
+    let (noise, noise_sd) = noise_under(dice, &clock, 1.0, 7.0, ease);
+    let name = match (overshoot > 0.0, length > 0.0) {
         (true, _) => "spike/overshooting",
-        (false, true) => "spike/correlated",
-        (false, false) => "spike/plain",
+        (false, true) => "spike/ramp",
+        (false, false) => "spike/abrupt",
     };
     Some(Draft { name, class: Class::Spike, clock, shape, noise, noise_sd, rate: None, ease })
 }

@@ -3,7 +3,7 @@
 //! Rule of the label: the process behind it has no trend, and none shows by chance: the last third lies at most 2.2
 //! standard errors off the first, for walks and load at most 0.22 of the range, and a walk does not end at its edge.
 //! No four cycles of like length: a sawtooth of garbage collection is irregular here (else it is `periodic`), daily
-//! load shows at most three cycles, returning spikes are at most three.
+//! load shows less than three cycles, returning spikes are at most three.
 
 use std::f64::consts::TAU;
 
@@ -43,19 +43,19 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     Some(Draft { name, class: Class::Steady, clock, shape, noise: values, noise_sd: sd, rate, ease })
 }
 
-/// One to three days of load.
+/// One or two days of load, and a bit.
 fn load(dice: &mut Dice, clock: &Clock) -> Vec<f64> {
-    let (cycles, phase, bend) = (dice.uniform(1.2, 3.2), dice.unit(), dice.uniform(1.0, 3.0));
+    let (cycles, phase, bend) = (dice.uniform(1.2, 2.7), dice.unit(), dice.uniform(1.0, 3.0));
     let day = |u: f64| (0.5 - 0.5 * (TAU * (cycles * u + phase)).cos()).powf(bend);
     clock.share.iter().map(|&u| day(u)).collect()
 }
 
-/// One to three spikes that come back, each over at least one point and at most a fifth of the window.
+/// One to three spikes that come back, each over at least one point and at most a third of the window.
 fn returning(dice: &mut Dice, clock: &Clock) -> Option<Vec<f64>> {
     let mut values = vec![0.0; clock.len()];
     for _ in 0..dice.pick(&[(0.6, 1), (0.2, 2), (0.2, 3)]) {
         let (from, length, height) =
-            (dice.uniform(0.03, 0.75), dice.log_uniform(0.01, 0.2), dice.uniform(0.6, 1.0));
+            (dice.uniform(0.03, 0.9), dice.log_uniform(0.01, 0.35), dice.uniform(0.6, 1.0));
         let is_abrupt = dice.chance(0.7);
         for (value, u) in values.iter_mut().zip(&clock.share) {
             let within = (u - from) / length;
