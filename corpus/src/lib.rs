@@ -10,9 +10,12 @@ mod draft;
 mod families;
 mod labelled;
 mod noise;
+mod peers;
+pub mod scoring;
 
 pub use dice::Dice;
 pub use labelled::{Class, Labelled, Truth};
+pub use peers::{PEERS, Peer};
 
 /// Series for which the thresholds hold, at least.
 pub const DEFAULT_COUNT: usize = 2_400;
@@ -26,4 +29,59 @@ pub fn generate(seed: u64, count: usize) -> Vec<Labelled> {
             families::draw(&mut dice, class)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_corpus() {
+        let (once, again, other) = (generate(7, 64), generate(7, 64), generate(8, 64));
+        assert_eq!(once, again);
+        assert!(once.iter().zip(&other).all(|(a, b)| a.points != b.points));
+        assert_eq!(once[..16], generate(7, 16), "more of them do not change the first");
+    }
+
+    #[test]
+    fn series_are_what_a_reader_of_files_expects() {
+        let corpus = generate(1, 1_600);
+        for series in &corpus {
+            let name = &series.name;
+            assert!(series.points.windows(2).all(|pair| pair[0].0 < pair[1].0), "{name}: times ascend");
+            assert!((12..=2_000).contains(&series.points.len()), "{name}: {}", series.points.len());
+            assert_eq!(series.may_be_insufficient, series.points.len() < 30, "{name}");
+            assert!(series.rate.is_none_or(f64::is_finite) && series.noise_sd.is_finite(), "{name}");
+            let highest = series.points.iter().map(|(_, bytes)| *bytes).max().unwrap();
+            assert!((5_000..100_000_000_000).contains(&highest), "{name}: {highest}");
+        }
+        let mut of_class: HashMap<Class, usize> = HashMap::new();
+        for series in &corpus {
+            *of_class.entry(series.class).or_default() += 1;
+        }
+        assert!(Class::ALL.iter().all(|class| of_class[class] == 200), "{of_class:?}");
+    }
+
+    #[test]
+    fn labels_are_in_the_points() {
+        for series in generate(2, 1_600) {
+            let third = series.points.len() / 3;
+            let middle = |points: &[(f64, u64)]| {
+                let mut values: Vec<u64> = points.iter().map(|(_, bytes)| *bytes).collect();
+                values.sort_unstable();
+                values[values.len() / 2] as f64
+            };
+            let (early, late) = (&series.points[..third], &series.points[series.points.len() - third..]);
+            let rise = middle(late) - middle(early);
+            match series.class {
+                Class::Linear | Class::Staircase => assert!(rise > 0.0, "{}: {rise}", series.name),
+                Class::Warmup => assert!(middle(late) > middle(&series.points[..5]), "{}", series.name),
+                Class::Shrinking => assert!(rise < 0.0, "{}: {rise}", series.name),
+                // A spike may be in either third, cycles may begin anywhere, and steady series rise by chance.
+                Class::Spike | Class::PeriodicRising | Class::PeriodicFlat | Class::Steady => {}
+            }
+        }
+    }
 }

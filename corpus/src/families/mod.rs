@@ -16,11 +16,17 @@ use crate::{
     noise::Noise,
 };
 
+/// Fewer points are left where gaps eat a short series; nobody could label that.
+const FEWEST: usize = 12;
+
 /// Draws series of this class until one is what its label says.
 pub(crate) fn draw(dice: &mut Dice, class: Class) -> Labelled {
     loop {
         let ease = dice.unit();
         let clock = Clock::draw(dice);
+        if clock.len() < FEWEST {
+            continue;
+        }
         let draft = match class {
             Class::Linear => linear::draw(dice, clock, ease),
             Class::Staircase => staircase::draw(dice, clock, ease),

@@ -20,7 +20,7 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     let kind = dice.whole(0, 99);
     let flat = |clock: &Clock| vec![0.0; clock.len()];
     let (name, shape, sd, rate) = match kind {
-        0..6 => ("steady/constant", flat(&clock), 0.0, Some(0.0)),
+        0..6 => ("steady/constant", vec![1.0; clock.len()], 0.0, Some(0.0)),
         6..44 => ("steady/noise", flat(&clock), 1.0, Some(0.0)),
         44..56 => ("steady/reflected_walk", walk::reflected(dice, &clock), 0.0, None),
         56..66 => ("steady/walk", walk::free(dice, &clock), 0.0, None),
