@@ -11,11 +11,15 @@ mod families;
 mod labelled;
 mod noise;
 mod peers;
+pub mod recorded;
+mod report;
 pub mod scoring;
+pub mod seeds;
 
 pub use dice::Dice;
 pub use labelled::{Class, Labelled, Truth};
 pub use peers::{PEERS, Peer};
+pub use report::{Judged, replace_between_markers, report};
 
 /// Series for which the thresholds hold, at least.
 pub const DEFAULT_COUNT: usize = 2_400;

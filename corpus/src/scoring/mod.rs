@@ -12,6 +12,8 @@ pub use intervals::Intervals;
 pub use leaks::Leaks;
 pub use table::{confusion_table, reliability_table};
 
+use serde::Serialize;
+
 use crate::labelled::{Class, Labelled, Truth};
 
 /// What somebody said of a series.
@@ -28,25 +30,25 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// From the names in a verdict record. `periodic` is two classes, told apart by whether it is called a leak.
-    pub fn from_names(
-        verdict: &str,
-        pattern: Option<&str>,
+    /// From a verdict and a pattern that are written as in a verdict record, `growth` being lower end, best estimate and
+    /// upper end. `periodic` is two classes, told apart by the verdict.
+    pub fn new(
+        verdict: &impl Serialize,
+        pattern: Option<&impl Serialize>,
         confidence: f64,
         growth: Option<[f64; 3]>,
     ) -> Self {
-        let truth = match verdict {
+        let truth = match name_of(verdict).as_str() {
             "leak" => Some(Truth::Leak),
             "suspect" => Some(Truth::Suspect),
             "bounded" => Some(Truth::Bounded),
             _ => None,
         };
-        let class = match (pattern, truth) {
-            (Some("periodic"), Some(Truth::Bounded)) => Some(Class::PeriodicFlat),
-            (Some("periodic"), _) => Some(Class::PeriodicRising),
-            (Some(name), _) => Class::from_name(name),
-            (None, _) => None,
-        };
+        let class = pattern.and_then(|pattern| match (name_of(pattern).as_str(), truth) {
+            ("periodic", Some(Truth::Bounded)) => Some(Class::PeriodicFlat),
+            ("periodic", _) => Some(Class::PeriodicRising),
+            (name, _) => Class::from_name(name),
+        });
         Self { truth, class, confidence, growth }
     }
 
@@ -98,6 +100,14 @@ impl Scores {
     }
 }
 
+/// What an enum without data is written as; nothing for anything else.
+fn name_of(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
 /// `part` of `whole`; 0 of nothing.
 fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
@@ -121,11 +131,11 @@ mod tests {
 
     #[test]
     fn names_become_classes() {
-        let class = |verdict, pattern| Answer::from_names(verdict, pattern, 1.0, None).class;
-        assert_eq!(class("leak", Some("periodic")), Some(Class::PeriodicRising));
-        assert_eq!(class("bounded", Some("periodic")), Some(Class::PeriodicFlat));
-        assert_eq!(class("suspect", Some("spike")), Some(Class::Spike));
-        assert_eq!(class("insufficient_data", None), None);
+        let class = |verdict: &str, pattern: &str| Answer::new(&verdict, Some(&pattern), 1.0, None).class;
+        assert_eq!(class("leak", "periodic"), Some(Class::PeriodicRising));
+        assert_eq!(class("bounded", "periodic"), Some(Class::PeriodicFlat));
+        assert_eq!(class("suspect", "spike"), Some(Class::Spike));
+        assert_eq!(class("leak", "triangular"), None);
         for class in Class::ALL {
             assert_eq!(Class::from_name(class.name()), Some(class));
         }
@@ -135,7 +145,7 @@ mod tests {
     fn declining_is_wrong_unless_it_is_allowed() {
         let long = series(Class::Linear, None);
         let short = Labelled { may_be_insufficient: true, ..long.clone() };
-        let declined = Answer::from_names("insufficient_data", None, 0.0, None);
+        let declined = Answer::new(&"insufficient_data", None::<&str>.as_ref(), 0.0, None);
         let scores = Scores::of(&[(&long, declined), (&short, declined)]);
         assert_eq!((scores.count, scores.excused), (2, 1));
         assert_eq!((scores.confusion.accuracy(), scores.leaks.missed), (0.0, 1));
