@@ -1,0 +1,33 @@
+//! A rate with the interval it lies in.
+
+use crate::verdict::curve::Curve;
+use crate::verdict::judgement::Growth;
+use crate::verdict::statistics::quantile_975;
+
+/// A slope, in ranges a window, and how well it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in super::super) struct Rate {
+    pub(in super::super) slope: f64,
+    /// Its standard error.
+    pub(in super::super) error: f64,
+    /// Degrees of freedom of the error.
+    pub(in super::super) degrees: f64,
+    /// What may be wrong beside chance, such as where a step falls within the window: added to both sides.
+    pub(in super::super) margin: f64,
+}
+
+impl Rate {
+    /// In bytes a second, with 95 % by Student's distribution.
+    pub(in super::super) fn growth(self, curve: &Curve) -> Growth {
+        // A byte up or down at both ends is no growth.
+        let byte = if curve.range > 0.0 {
+            1.0 / (curve.range * (curve.points.len().max(1) as f64).sqrt())
+        } else {
+            0.0
+        };
+        let rounding = 1e-6 * self.slope.abs();
+        let half = quantile_975(self.degrees) * self.error + self.margin + byte.min(1.0) + rounding;
+        let at = |slope: f64| curve.bytes_per_s(slope);
+        Growth { bytes_per_s: at(self.slope), ci95: (at(self.slope - half), at(self.slope + half)) }
+    }
+}
