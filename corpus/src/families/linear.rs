@@ -1,9 +1,9 @@
 //! Sustained growth: steady, accelerating, after a warm-up, from an instant on, under noise or load.
 //!
 //! Rule of the label: growth goes on to the end of the window, and an observer who knew the kind of noise would see it:
-//! growth ÷ its standard error (of a straight fit to as many independent values as there are) is at least 5 over the
-//! part that grows. A warm-up before it is over within the first quarter and at most two and a half times as large as what follows.
-//! What lies on top in cycles is small (a regular sawtooth at most an eighth of the growth) or too slow to count four
+//! growth ÷ its standard error (of a straight fit to as many independent values as there are) is at least 4 over the
+//! part that grows. A warm-up before it is over within the first quarter and at most three times as large as what follows.
+//! What lies on top in cycles is small (a regular sawtooth at most 0.15 of the growth) or too slow to count four
 //! cycles (daily load: under two and a half). Growth that slows down still goes on: the last third holds at least a
 //! fifth of it. The rate is that of the part that grows; none when it accelerates, slows down or walks.
 
@@ -51,9 +51,9 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     // How much of the window grows, and how strongly that shows against the noise.
     let (name, part, shape) = shape(dice, &clock, ease, kind)?;
     let strength = match kind {
-        Kind::Slow => log_between(5.0, 25.0, ease),
-        Kind::AfterWarmup | Kind::FromThen => log_between(9.0, 2_000.0, ease),
-        _ => log_between(7.0, 2_000.0, ease),
+        Kind::Slow => log_between(4.0, 20.0, ease),
+        Kind::AfterWarmup | Kind::FromThen => log_between(8.0, 1_000.0, ease),
+        _ => log_between(6.0, 1_000.0, ease),
     };
     let noise = Noise::draw(dice, &clock);
     let is_clean = clock.is_live_tick || (dice.chance(0.12) && !matches!(kind, Kind::Slow));
@@ -81,7 +81,7 @@ fn shape(dice: &mut Dice, clock: &Clock, ease: f64, kind: Kind) -> Option<(&'sta
             ("linear/exponential", 1.0, along(&|u| ((folds * u).exp() - 1.0) / (folds.exp() - 1.0)))
         }
         Kind::AfterWarmup => {
-            let height = dice.uniform(0.2, log_between(2.5, 0.7, ease));
+            let height = dice.uniform(0.2, log_between(3.0, 0.7, ease));
             let end = dice.uniform(0.06, 0.25);
             let is_curve = dice.chance(0.6);
             if clock.points_within(0.0, end) < 4 {
@@ -105,7 +105,7 @@ fn shape(dice: &mut Dice, clock: &Clock, ease: f64, kind: Kind) -> Option<(&'sta
         }
         Kind::UnderSawtooth => {
             let cycles = dice.uniform(4.0, (clock.len() as f64 / 5.0).clamp(5.0, 80.0));
-            let height = dice.uniform(0.02, 0.12);
+            let height = dice.uniform(0.02, 0.15);
             ("linear/under_sawtooth", 1.0, along(&|u| u + height * (cycles * u).fract()))
         }
         Kind::Drifting => ("linear/drifting", 1.0, drifting(dice, clock)?),
@@ -121,7 +121,8 @@ fn shape(dice: &mut Dice, clock: &Clock, ease: f64, kind: Kind) -> Option<(&'sta
     })
 }
 
-/// Growth by many small allocations of random size at random instants: never down, a drift with jumps all over.
+/// Growth by many small allocations at random instants: never down. The rate is what was allocated in the window, not
+/// what would have been in a thousand of them.
 fn drifting(dice: &mut Dice, clock: &Clock) -> Option<Vec<f64>> {
     let per_point = dice.log_uniform(0.5, 20.0);
     let mut values = vec![0.0];
@@ -133,7 +134,7 @@ fn drifting(dice: &mut Dice, clock: &Clock) -> Option<Vec<f64>> {
     }
     let total = *values.last()?;
     // Under forty allocations it would be a staircase.
-    (total >= 40.0).then(|| values.iter().map(|v| v / (per_point * clock.len() as f64)).collect())
+    (total >= 40.0).then(|| values.iter().map(|v| v / total).collect())
 }
 
 /// A walk whose drift over the window is this many times the standard deviation of where it ends.

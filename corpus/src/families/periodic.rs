@@ -1,9 +1,9 @@
 //! Cycles, with rising low points (a leak) or with flat ones (bounded).
 //!
 //! Rule of the label: at least four whole cycles, four of which (and four of five of all) have at least five points
-//! each; lengths of cycles vary by at most a fifth; from low to high is at least 5 standard deviations of the noise
-//! (10 where its neighbours agree).
-//! Rising: over the window the low points rise by at least 0.3 of a cycle's height and 5 standard deviations of the
+//! each; lengths of cycles vary by at most a fifth; from low to high is at least 3.5 standard deviations of the noise
+//! (7 where its neighbours agree).
+//! Rising: over the window the low points rise by at least 0.22 of a cycle's height and 4 standard deviations of the
 //! noise, but by no more than half its height within one cycle, so that there are low points to be seen. Flat: every
 //! cycle comes back to the same floor, whatever its height.
 
@@ -57,7 +57,7 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64, is_rising: bool) ->
     if !is_sampled(&clock, &cycles, busy) {
         return None;
     }
-    let (noise, noise_sd) = noise_under(dice, &clock, 1.0, 5.0, ease);
+    let (noise, noise_sd) = noise_under(dice, &clock, 1.0, 3.5, ease);
     let rise = if is_rising { rise(dice, count, noise_sd, ease)? } else { 0.0 };
     let is_stepped = is_rising && dice.chance(0.35);
     let shape = clock.share.iter().map(|&u| {
@@ -102,7 +102,7 @@ fn cycles(dice: &mut Dice, count: usize, ease: f64, is_rising: bool) -> Vec<Cycl
 
 /// How far low points rise over the window, in heights of a cycle.
 fn rise(dice: &mut Dice, count: usize, noise_sd: f64, ease: f64) -> Option<f64> {
-    let least = log_between(0.3, 0.6, ease).max(5.0 * noise_sd);
+    let least = log_between(0.22, 0.6, ease).max(4.0 * noise_sd);
     let most = (0.5 * count as f64).min(5.0);
     (least < most).then(|| dice.log_uniform(least, most))
 }

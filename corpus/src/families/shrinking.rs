@@ -1,7 +1,7 @@
 //! Less and less: straight, decaying, in steps, from an instant on.
 //!
-//! Rule of the label: it falls over the window by at least 6 standard errors of a straight fit, and at least by 3
-//! standard deviations of the noise (a step down: by 6). It never turns up again.
+//! Rule of the label: it falls over the window by at least 4.5 standard errors of a fit of that very shape, and by at
+//! least one standard deviation of the noise (in steps: by 4). It never turns up again.
 
 use crate::{
     clock::Clock,
@@ -26,13 +26,19 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
         }
     };
     let noise = Noise::draw(dice, &clock);
-    let by_fit = (noise.independent / 12.0).sqrt() / log_between(6.0, 1_000.0, ease);
-    let least = if is_stepped { 6.0 } else { 3.0 };
+    let by_fit = spread(&shape) * noise.independent.sqrt() / log_between(4.5, 500.0, ease);
+    let least = if is_stepped { 4.0 } else { 1.0 };
     let is_clean = clock.is_live_tick || dice.chance(0.12);
     let sd = if is_clean { 0.0 } else { by_fit.min(1.0 / least) };
     let rate = is_straight.then_some(-1.0);
     let noise = noise.values.iter().map(|v| v * sd).collect();
     Some(Draft { name, class: Class::Shrinking, clock, shape, noise, noise_sd: sd, rate, ease })
+}
+
+/// Standard deviation of the shape: what a fit of it has to go by.
+fn spread(shape: &[f64]) -> f64 {
+    let mean = shape.iter().sum::<f64>() / shape.len() as f64;
+    (shape.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / shape.len() as f64).sqrt()
 }
 
 /// One to eight steps down to nothing, each tread of three points or more.

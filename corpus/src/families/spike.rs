@@ -1,7 +1,7 @@
 //! One abrupt large jump that stays.
 //!
 //! Rule of the label: one jump, within two points or 2 % of the window, between levels that do not move; five points or
-//! more and a twelfth of the window on either side; at least 7 standard deviations of the noise high (14
+//! more and a twelfth of the window on either side; at least 5 standard deviations of the noise high (10
 //! where its neighbours agree). What was reached
 //! may fall back by up to a quarter right after the jump, and then stays.
 
@@ -23,7 +23,7 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
         rise * (1.0 + overshoot * (-(past - length).max(0.0) / back_within).exp())
     });
     let shape = shape.collect();
-    let (noise, noise_sd) = noise_under(dice, &clock, 1.0, 7.0, ease);
+    let (noise, noise_sd) = noise_under(dice, &clock, 1.0, 5.0, ease);
     let name = match (overshoot > 0.0, length > 0.0) {
         (true, _) => "spike/overshooting",
         (false, true) => "spike/ramp",

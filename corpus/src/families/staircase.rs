@@ -1,8 +1,8 @@
 //! Jumps with flat treads, never back down.
 //!
 //! Rule of the label: at least four jumps. Each takes at most a tenth of the mean tread or two points, each tread (also
-//! the first and the last) has at least three points, the mean tread six; a jump is at least 4 standard deviations of
-//! the noise high (8 where neighbours of the noise agree), and of like size (a fifth to five times the mean). It has not
+//! the first and the last) has at least three points, the mean tread six; a jump is at least 3.2 standard deviations of
+//! the noise high (twice that where neighbours of the noise agree), and of like size (a fifth to five times the mean). It has not
 //! visibly stopped: the second half of the window holds 0.3 to 0.7 of the way up, the last tread is at most one and a
 //! half times the longest before it. The rate is that of the whole way up over the
 //! window, for regular steps only; with steps that come as they like a window says little about the long run.
@@ -49,7 +49,7 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     }
     let shape: Vec<f64> = clock.share.iter().map(|&u| at(u)).collect();
     let lowest = heights.iter().copied().fold(f64::INFINITY, f64::min);
-    let (noise, noise_sd) = noise_under(dice, &clock, lowest, 4.0, ease);
+    let (noise, noise_sd) = noise_under(dice, &clock, lowest, 3.2, ease);
     let rate = is_regular.then(|| heights.iter().sum::<f64>() * (steps + 1) as f64 / steps as f64);
     // The first tread may be cut short: whoever attaches does so at any phase. Here treads count in full, and so the
     // rate is a step's height over a tread's length.

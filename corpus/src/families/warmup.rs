@@ -2,8 +2,8 @@
 //!
 //! Rule of the label: it grows over at least eight points and a twentieth of the window, and is visibly saturating:
 //! what the last third grows by is at most a seventh of the growth of all before it, and either bends (exponential,
-//! hyperbolic, S-shaped) or has stopped for at least three tenths of the window. Its height is at least 6 standard
-//! deviations of the noise, and more where neighbours of the noise agree.
+//! hyperbolic, S-shaped) or has stopped for at least three tenths of the window. Its height is at least 4.5
+//! standard deviations of the noise.
 
 use super::{mean_within, noise_over};
 use crate::{
@@ -26,7 +26,7 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     if end - before > before / 7.0 {
         return None;
     }
-    let (noise, noise_sd) = noise_over(dice, &clock, end / log_between(6.0, 200.0, ease));
+    let (noise, noise_sd) = noise_over(dice, &clock, end / log_between(4.5, 100.0, ease));
     Some(Draft { name, class: Class::Warmup, clock, shape, noise, noise_sd, rate: None, ease })
 }
 
@@ -36,11 +36,11 @@ type Curve = Box<dyn Fn(f64) -> f64>;
 fn curve(dice: &mut Dice, ease: f64) -> (&'static str, f64, Curve) {
     match dice.whole(0, 99) {
         0..40 => {
-            let folds = log_between(3.6, 14.0, (ease + dice.uniform(-0.2, 0.2)).clamp(0.0, 1.0));
+            let folds = log_between(2.8, 14.0, (ease + dice.uniform(-0.2, 0.2)).clamp(0.0, 1.0));
             ("warmup/exponential", 2.3 / folds, Box::new(move |u| 1.0 - (-folds * u).exp()))
         }
         40..70 => {
-            let knee = dice.uniform(0.06, log_between(0.68, 0.4, ease));
+            let knee = dice.uniform(0.06, log_between(0.7, 0.4, ease));
             ("warmup/straight_then_flat", 0.9 * knee, Box::new(move |u| (u / knee).min(1.0)))
         }
         70..80 => {
