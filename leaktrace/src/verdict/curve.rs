@@ -57,6 +57,21 @@ impl Curve {
         Some(Self { blocks, noise, points, count: samples.len(), span_s, start_s, range })
     }
 
+    /// So many points at even times, each of the height that was nearest in time: for what must not depend on where the
+    /// series is sampled finely.
+    pub(super) fn even(&self, count: usize) -> Vec<Point> {
+        let mut index = 0;
+        let at = |index: usize| self.points.get(index).copied();
+        let nearest = |place: usize| {
+            let x = place as f64 / (count.max(2) - 1) as f64;
+            while at(index + 1).zip(at(index)).is_some_and(|(next, here)| next.0 + here.0 <= 2.0 * x) {
+                index += 1;
+            }
+            (x, at(index).map_or(0.0, |point| point.1))
+        };
+        (0..count).map(nearest).collect()
+    }
+
     /// A slope of heights over time, in bytes a second.
     pub(super) fn bytes_per_s(&self, slope: f64) -> f64 {
         (slope * (self.range / self.span_s)).clamp(f64::MIN, f64::MAX)
@@ -129,12 +144,15 @@ fn is_regular(places: &[f64]) -> bool {
 }
 
 /// Medians of points over spans of equal length. With few points each is its own.
-fn blocks(points: &[Point]) -> Vec<Point> {
+pub(super) fn blocks(points: &[Point]) -> Vec<Point> {
     if points.len() <= MOST_BLOCKS {
         return points.to_vec();
     }
     let number = (points.len() / 2).clamp(MOST_BLOCKS / 2, MOST_BLOCKS);
-    let of = |t: f64| ((t * number as f64) as usize).min(number - 1);
+    let (start, end) =
+        (points.first().map_or(0.0, |point| point.0), points.last().map_or(1.0, |point| point.0));
+    let scale = number as f64 / (end - start).max(f64::MIN_POSITIVE);
+    let of = |t: f64| (((t - start) * scale) as usize).min(number - 1);
     let groups = points.chunk_by(|a, b| of(a.0) == of(b.0));
     let middle = |group: &[Point]| {
         let (mut times, mut heights): (Vec<f64>, Vec<f64>) = group.iter().copied().unzip();
@@ -190,6 +208,13 @@ mod tests {
         assert_eq!(thinned.len(), 3);
         assert!(thinned.iter().all(|point| points.contains(point)), "only points that are there");
         assert_eq!(thin(points.clone(), 9), points);
+    }
+
+    #[test]
+    fn even_points_take_the_nearest_height() {
+        let curve = curve([(0.0, 0.0), (1.0, 10.0), (2.0, 20.0), (10.0, 100.0)]);
+        let heights: Vec<f64> = curve.even(6).into_iter().map(|point| (point.1 * 10.0).round()).collect();
+        assert_eq!(heights, [0.0, 2.0, 2.0, 10.0, 10.0, 10.0].map(f64::from));
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub(super) fn say(judgement: &Judgement, study: Option<&Study>) -> (Option<Strin
             "look at who should free or drop what this code allocates, or put a limit on what it fills".to_owned(),
         ),
         (Verdict::Suspect, Pattern::Spike) => {
-            let when = judgement.since_s.map(|since| format!(" at about {}", duration(since))).unwrap_or_default();
+            let after = study.map(|study| duration(study.leap.at * study.curve.span_s));
+            let when = after.map(|after| format!(" {after} after the first point")).unwrap_or_default();
             (
                 format!("something large was allocated at once{when} and kept"),
                 "look for one object, buffer or table that was built then; nothing has grown since".to_owned(),

@@ -1,8 +1,9 @@
 //! Sustained growth, steady or accelerating; also after a warm-up, and below noise or an irregular sawtooth.
 
 use super::{Shape, evidence, line_rate, ratio, squeeze};
+use crate::verdict::curve::blocks;
 use crate::verdict::judgement::{Evidence, Growth, Pattern, Verdict};
-use crate::verdict::study::{Rate, Study};
+use crate::verdict::study::{Rate, Study, straight};
 
 pub(super) struct Linear;
 
@@ -107,27 +108,19 @@ impl Phase {
         }
     }
 
+    /// The rate of this part, by a line through it alone: what came before has no say.
     fn rate(&self, study: &Study) -> Rate {
         let smooth = &study.smooth;
-        let blocks = smooth.blocks as f64;
-        let (slope, error, noise, points) = match self {
+        let from = match self {
             Self::Whole => return line_rate(study),
-            Self::AfterBend => {
-                let bend = &smooth.bend;
-                (bend.after, bend.after_error, bend.score.noise, blocks * (1.0 - bend.place))
-            }
-            Self::AfterWarmup => {
-                let sloped = &smooth.sloped;
-                (
-                    sloped.slope,
-                    sloped.slope_error,
-                    sloped.score.noise,
-                    blocks * (1.0 - sloped.kernel.settled()),
-                )
-            }
+            Self::AfterBend => smooth.bend.place + 0.04,
+            Self::AfterWarmup => smooth.sloped.kernel.all_but(0.01),
         };
-        // With a random walk around the line its differences are what is known independently of each other.
-        let independent = if noise.correlation >= 1.0 { points } else { noise.effective(points as usize) };
-        Rate { slope, error, degrees: (independent - 2.0).max(3.0), margin: 0.0 }
+        let part: Vec<(f64, f64)> = study.curve.points.iter().copied().filter(|&(x, _)| x >= from).collect();
+        if part.len() < 6 || from > 0.8 {
+            let sloped = &smooth.sloped;
+            return Rate::of(sloped.slope, sloped.slope_error, sloped.score.noise, smooth.blocks);
+        }
+        straight(&blocks(&part))
     }
 }

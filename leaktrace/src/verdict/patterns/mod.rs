@@ -63,10 +63,7 @@ fn squeeze(figure: f64, half: f64) -> f64 {
 /// The slope of the straight line through all.
 fn line_rate(study: &Study) -> Rate {
     let line = &study.smooth.line;
-    let blocks = study.smooth.blocks;
-    let noise = line.score.noise;
-    let independent = if noise.correlation >= 1.0 { blocks as f64 } else { noise.effective(blocks) };
-    Rate { slope: line.slope, error: line.error, degrees: (independent - 2.0).max(3.0), margin: 0.0 }
+    Rate::of(line.slope, line.error, line.score.noise, study.smooth.blocks)
 }
 
 /// One thing to see.

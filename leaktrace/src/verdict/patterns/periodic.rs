@@ -2,7 +2,7 @@
 
 use super::{Shape, evidence, ratio, squeeze};
 use crate::verdict::judgement::{Evidence, Growth, Pattern, Verdict};
-use crate::verdict::study::{Rate, Study};
+use crate::verdict::study::Study;
 
 /// Cycles whose low points rise.
 pub(super) struct Rising;
@@ -25,17 +25,21 @@ impl Shape for Rising {
 
     fn signs(&self, study: &Study) -> Vec<(&'static str, f64)> {
         let cycles = &study.cycles;
-        let (growth, error) = cycles.mean_growth;
+        let mean_t = cycles.growth.slope / (cycles.growth.error + 1e-3);
+        let share = ratio(cycles.trough_growth, cycles.amplitude, 1e3);
+        let weakest =
+            [squeeze(cycles.rise() - 3.0, 2.0), squeeze(mean_t - 3.0, 2.0), squeeze(share - 0.2, 0.2)];
         vec![
             ("trough_t", squeeze(cycles.rise(), 4.0)),
-            ("trough_growth", squeeze(ratio(cycles.trough_growth, cycles.amplitude, 1e3), 0.5)),
+            ("trough_growth", squeeze(share, 0.5)),
             ("trough_snr", squeeze(cycles.trough_growth / (cycles.trough_spread + 1e-3), 3.0)),
-            ("mean_t", squeeze(growth / (error + 1e-3), 4.0)),
+            ("mean_t", squeeze(mean_t, 4.0)),
+            ("troughs_rise", weakest.into_iter().fold(1.0, f64::min)),
         ]
     }
 
     fn growth(&self, study: &Study) -> Option<Growth> {
-        Some(rate(study).growth(&study.curve))
+        Some(study.cycles.growth.growth(&study.curve))
     }
 
     fn since(&self, _: &Study) -> Option<f64> {
@@ -84,7 +88,7 @@ impl Shape for Flat {
     }
 
     fn growth(&self, study: &Study) -> Option<Growth> {
-        Some(rate(study).growth(&study.curve))
+        Some(study.cycles.growth.growth(&study.curve))
     }
 
     fn since(&self, _: &Study) -> Option<f64> {
@@ -94,13 +98,6 @@ impl Shape for Flat {
     fn evidence(&self, study: &Study) -> Vec<Evidence> {
         cycles_seen(study)
     }
-}
-
-/// How fast cycles move as a whole: by their means, which are known better than their low points.
-fn rate(study: &Study) -> Rate {
-    let cycles = &study.cycles;
-    let (slope, error) = cycles.mean_growth;
-    Rate { slope, error, degrees: (cycles.count - 2.0).max(2.0), margin: 0.0 }
 }
 
 fn cycles_seen(study: &Study) -> Vec<Evidence> {

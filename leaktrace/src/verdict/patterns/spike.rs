@@ -27,12 +27,14 @@ impl Shape for Spike {
             squeeze(leap.abrupt - 0.6, 0.2),
             squeeze(0.3 - leap.drift, 0.15),
             squeeze(snr - 4.0, 2.0),
+            squeeze(leap.stays - 0.6, 0.15),
         ];
         vec![
             ("leap", leap.height),
             ("leap_share", leap.share),
             ("leap_abrupt", leap.abrupt),
             ("leap_drift", leap.drift),
+            ("leap_stays", leap.stays),
             ("leap_snr", squeeze(snr, 5.0)),
             ("leap_early", squeeze(0.05 - leap.at, 0.05)),
             ("leap_alone", ratio(leap.height, study.moves.up, 1.0)),

@@ -3,6 +3,7 @@
 use crate::verdict::curve::{Curve, Point};
 use crate::verdict::statistics::{Noise, deviation, fit, mean, median, quantile};
 
+use super::rate::Rate;
 use super::smooth::{Smooth, standard};
 
 /// Most places of the even grid on which cycles are looked for.
@@ -35,8 +36,8 @@ pub(in super::super) struct Cycles {
     pub(in super::super) trough_error: f64,
     /// Scatter of low points around their line.
     pub(in super::super) trough_spread: f64,
-    /// What the means of cycles gain over the window, and the standard error of that.
-    pub(in super::super) mean_growth: (f64, f64),
+    /// What all gains over the window once the mean cycle is taken away, and how well that is known.
+    pub(in super::super) growth: Rate,
 }
 
 impl Cycles {
@@ -53,7 +54,7 @@ impl Cycles {
             ..Self::default()
         };
         cycles.passages(&grid);
-        cycles.troughs(curve);
+        cycles.levels(curve);
         cycles
     }
 
@@ -72,29 +73,31 @@ impl Cycles {
         };
     }
 
-    /// Measures the low points: of each cycle the level below which a tenth of it lies.
-    fn troughs(&mut self, curve: &Curve) {
-        let number = |x: f64| (x / self.period) as usize;
-        let mut lows: Vec<Point> = Vec::new();
-        let mut means: Vec<Point> = Vec::new();
-        let mut heights: Vec<f64> = Vec::new();
+    /// Measures whole cycles: of each its low point, the level below which a tenth of it lies, and its mean.
+    fn levels(&mut self, curve: &Curve) {
+        let whole = (1.0 / self.period + 0.02).floor();
+        let start = 0.5 * (1.0 - whole * self.period);
+        let area = Area::new(&curve.points);
+        let number = |x: f64| ((x - start) / self.period).floor();
+        let (mut lows, mut means, mut heights) = (Vec::new(), Vec::new(), Vec::new());
         for cycle in curve.points.chunk_by(|a, b| number(a.0) == number(b.0)) {
-            let index = cycle.first().map_or(0, |&(x, _)| number(x));
-            let covered = cycle.last().zip(cycle.first()).map_or(0.0, |(last, first)| last.0 - first.0);
-            if covered < 0.7 * self.period || cycle.len() < 3 {
+            let index = cycle.first().map_or(-1.0, |&(x, _)| number(x));
+            if index < 0.0 || index >= whole || cycle.len() < 3 || longest_gap(cycle) > 0.45 * self.period {
                 continue;
             }
-            let at = (index as f64 + 0.5) * self.period;
+            let begin = start + index * self.period;
             let mut values: Vec<f64> = cycle.iter().map(|&(_, y)| y).collect();
-            let low = quantile(&mut values, 0.1);
+            lows.push((begin, quantile(&mut values, 0.1)));
             heights.push(quantile(&mut values, 0.95) - quantile(&mut values, 0.05));
-            lows.push((at, low));
-            means.push((at, mean(&values)));
+            means.push((begin, area.mean(begin, begin + self.period)));
         }
         self.amplitude = median(&mut heights);
         (self.trough_growth, self.trough_error, self.trough_spread) = slope(&lows);
-        let (growth, error, _) = slope(&means);
-        self.mean_growth = (growth, error);
+        let (slope, error, _) = slope(&means);
+        // Few means may lie on a line by chance; what noise makes of the whole window is the least that is unknown.
+        let least = curve.noise * (12.0 / curve.points.len().max(1) as f64).sqrt();
+        let degrees = (means.len() as f64 - 2.0).max(1.0);
+        self.growth = Rate { slope, error: error.max(least), degrees, margin: 0.0 };
     }
 
     /// The growth of low points in units of its error.
@@ -113,6 +116,47 @@ fn slope(points: &[Point]) -> (f64, f64, f64) {
     let general = fit(points, noise, shapes).unwrap_or(plain);
     let spread = (plain.squares / (points.len() as f64 - 2.0)).sqrt();
     (general.factors[1], general.errors[1].max(plain.errors[1]), spread)
+}
+
+/// The longest time without a point.
+fn longest_gap(points: &[Point]) -> f64 {
+    points.iter().zip(points.iter().skip(1)).map(|(a, b)| b.0 - a.0).fold(0.0, f64::max)
+}
+
+/// The area below a curve, straight between its points: so the mean of a whole cycle does not depend on where within it
+/// the points lie.
+struct Area<'a> {
+    points: &'a [Point],
+    /// From the first point up to each.
+    sums: Vec<f64>,
+}
+
+impl<'a> Area<'a> {
+    fn new(points: &'a [Point]) -> Self {
+        let parts = points.iter().zip(points.iter().skip(1)).map(|(a, b)| 0.5 * (a.1 + b.1) * (b.0 - a.0));
+        let sums = std::iter::once(0.0).chain(parts.scan(0.0, |sum, part| {
+            *sum += part;
+            Some(*sum)
+        }));
+        Self { points, sums: sums.collect() }
+    }
+
+    fn until(&self, x: f64) -> f64 {
+        let after = self.points.partition_point(|point| point.0 <= x).clamp(1, self.points.len().max(2) - 1);
+        let ends = self.points.get(after - 1).zip(self.points.get(after)).zip(self.sums.get(after - 1));
+        ends.map_or(0.0, |((a, b), sum)| {
+            let height = a.1 + (b.1 - a.1) * ratio(x - a.0, b.0 - a.0);
+            sum + 0.5 * (a.1 + height) * (x - a.0)
+        })
+    }
+
+    fn mean(&self, from: f64, to: f64) -> f64 {
+        ratio(self.until(to) - self.until(from), to - from)
+    }
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 /// A peak of the autocorrelation.
@@ -295,11 +339,8 @@ fn first_high_peak(correlations: &[f64], most: usize, places: usize) -> Option<P
         if height <= at(lag - 1) || height < at(lag + 1) {
             continue;
         }
-        // The vertex of the parabola through the three.
-        let bow = at(lag - 1) - 2.0 * height + at(lag + 1);
-        let shift = if bow < 0.0 { (0.5 * (at(lag - 1) - at(lag + 1)) / bow).clamp(-0.5, 0.5) } else { 0.0 };
-        let (second_lag, second) = around(correlations, 2.0 * (lag as f64 + shift));
-        let period = if second > 0.5 * height { second_lag / 2.0 } else { lag as f64 + shift };
+        let shift = vertex(at(lag - 1), height, at(lag + 1));
+        let (period, second) = by_multiples(correlations, lag as f64 + shift, height);
         let chance = 1.6 / ((places - lag) as f64).sqrt();
         peaks.push(Peak {
             period,
@@ -313,10 +354,38 @@ fn first_high_peak(correlations: &[f64], most: usize, places: usize) -> Option<P
     peaks.into_iter().find(|peak| peak.worth >= best - 0.1 * best.abs())
 }
 
-/// The highest correlation near a lag, and where.
-fn around(correlations: &[f64], lag: f64) -> (f64, f64) {
-    let reach = (lag * 0.08).max(1.0);
-    let from = (lag - reach).max(1.0) as usize;
-    let near = correlations.iter().enumerate().skip(from).take((2.0 * reach) as usize + 2);
-    near.max_by(|a, b| a.1.total_cmp(b.1)).map_or((lag, 0.0), |(place, &height)| (place as f64, height))
+/// A period, known better by its multiples as long as the series still resembles itself there; and the correlation
+/// after two periods.
+fn by_multiples(correlations: &[f64], period: f64, height: f64) -> (f64, f64) {
+    let (mut period, mut second) = (period, 0.0);
+    for multiple in 2..=24 {
+        let times = f64::from(multiple);
+        let Some((lag, found)) = vertex_near(correlations, times * period, (0.12 * period).max(1.0)) else {
+            break;
+        };
+        if multiple == 2 {
+            second = found;
+        }
+        if found < 0.5 * height {
+            break;
+        }
+        period = lag / times;
+    }
+    (period, second)
+}
+
+/// The highest correlation within reach of a lag: where, between places, and how high.
+fn vertex_near(correlations: &[f64], lag: f64, reach: f64) -> Option<(f64, f64)> {
+    let (from, to) = ((lag - reach).max(1.0).round() as usize, (lag + reach).round() as usize);
+    let near = correlations.get(from..=to)?;
+    let (place, &height) = near.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
+    let place = from + place;
+    let shift = vertex(correlations.get(place - 1).copied()?, height, correlations.get(place + 1).copied()?);
+    Some((place as f64 + shift, height))
+}
+
+/// Where between −½ and ½ the parabola through three even heights is highest.
+fn vertex(before: f64, height: f64, after: f64) -> f64 {
+    let bow = before - 2.0 * height + after;
+    if bow < 0.0 { (0.5 * (before - after) / bow).clamp(-0.5, 0.5) } else { 0.0 }
 }

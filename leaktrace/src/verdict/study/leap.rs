@@ -3,6 +3,9 @@
 use crate::verdict::curve::{Curve, Point, thin};
 use crate::verdict::statistics::{deviation, median, theil_sen};
 
+/// Most points that are looked at.
+const MOST_POINTS: usize = 700;
+
 /// A single jump upwards, and what there is before and after it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in super::super) struct Leap {
@@ -16,13 +19,15 @@ pub(in super::super) struct Leap {
     pub(in super::super) abrupt: f64,
     /// What drift before and after adds up to, as share of the jump.
     pub(in super::super) drift: f64,
+    /// How much of it is left at the end: 1 if it stays.
+    pub(in super::super) stays: f64,
     /// Standard deviation around both levels.
     pub(in super::super) spread: f64,
 }
 
 impl Leap {
     pub(in super::super) fn new(curve: &Curve) -> Self {
-        let points = &curve.points;
+        let points = &curve.even(curve.points.len().min(MOST_POINTS));
         let Some(place) = best_place(points) else { return Self::default() };
         let (before, after) = points.split_at(place);
         let (low, high) = (level(before), level(after));
@@ -41,6 +46,15 @@ impl Leap {
             height,
             share: (height / (highest - lowest).max(1e-9)).min(1.0),
             abrupt: over((first - last).clamp(0.0, height)),
+            stays: over(
+                (level(
+                    points
+                        .get(points.len() - (points.len() / 16).max(2).min(points.len())..)
+                        .unwrap_or(after),
+                ) - low)
+                    .max(-height),
+            )
+            .min(2.0),
             drift: if height > 0.0 { (drift / height).min(2.0) } else { 2.0 },
             spread: deviation(&mut strays),
         }

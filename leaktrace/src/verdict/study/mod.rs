@@ -11,7 +11,7 @@ mod tail;
 pub(super) use cycles::Cycles;
 pub(super) use leap::Leap;
 pub(super) use moves::Moves;
-pub(super) use rate::Rate;
+pub(super) use rate::{Rate, straight};
 pub(super) use smooth::Smooth;
 pub(super) use steps::Steps;
 pub(super) use tail::Tail;

@@ -44,7 +44,7 @@ impl Moves {
             Some(false) => moves.down += from - low,
             None => {}
         }
-        moves.net = net(&curve.points);
+        moves.net = net(&curve.even(curve.points.len().min(400)));
         moves
     }
 

@@ -1,8 +1,8 @@
 //! A rate with the interval it lies in.
 
-use crate::verdict::curve::Curve;
+use crate::verdict::curve::{Curve, Point};
 use crate::verdict::judgement::Growth;
-use crate::verdict::statistics::quantile_975;
+use crate::verdict::statistics::{Noise, fit, quantile_975};
 
 /// A slope, in ranges a window, and how well it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -17,6 +17,13 @@ pub(in super::super) struct Rate {
 }
 
 impl Rate {
+    /// A slope that was fitted to so many blocks with errors of a kind.
+    pub(in super::super) fn of(slope: f64, error: f64, noise: Noise, blocks: usize) -> Self {
+        // With a random walk around the line its differences are what is known independently of each other.
+        let independent = if noise.correlation >= 1.0 { blocks as f64 } else { noise.effective(blocks) };
+        Self { slope, error, degrees: (independent - 2.0).max(3.0), margin: 0.0 }
+    }
+
     /// In bytes a second, with 95 % by Student's distribution.
     pub(in super::super) fn growth(self, curve: &Curve) -> Growth {
         // A byte up or down at both ends is no growth.
@@ -30,4 +37,13 @@ impl Rate {
         let at = |slope: f64| curve.bytes_per_s(slope);
         Growth { bytes_per_s: at(self.slope), ci95: (at(self.slope - half), at(self.slope + half)) }
     }
+}
+
+/// The slope of a straight line and how well it is known.
+pub(in super::super) fn straight(blocks: &[Point]) -> Rate {
+    let shapes = |x: f64| [1.0, x];
+    let Some(plain) = fit(blocks, Noise::WHITE, shapes) else { return Rate::default() };
+    let noise = Noise::of(&plain.residuals(blocks, shapes), 2);
+    let general = fit(blocks, noise, shapes).unwrap_or(plain);
+    Rate::of(general.factors[1], general.errors[1], noise, blocks.len())
 }

@@ -114,7 +114,12 @@ impl Kernel {
 
     /// When nine tenths of what it adds within the window are there.
     pub(in super::super) fn settled(self) -> f64 {
-        let goal = self.at(0.0) + 0.9 * (self.at(1.0) - self.at(0.0));
+        self.all_but(0.1)
+    }
+
+    /// When all but a share of what it adds within the window is there.
+    pub(in super::super) fn all_but(self, share: f64) -> f64 {
+        let goal = self.at(0.0) + (1.0 - share) * (self.at(1.0) - self.at(0.0));
         let steps = 200;
         (0..=steps).map(|i| f64::from(i) / f64::from(steps)).find(|&x| self.at(x) >= goal).unwrap_or(1.0)
     }
