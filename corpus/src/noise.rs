@@ -67,9 +67,10 @@ fn correlated(dice: &mut Dice, count: usize) -> Noise {
     Noise { values: values.collect(), independent: count as f64 * (1.0 - phi) / (1.0 + phi) }
 }
 
-/// Rises and falls again, at lengths and heights that vary so much that no period is there.
+/// Rises and falls again, at lengths and heights that vary so much that no period is there. A window holds sixteen teeth
+/// or more: a few long ones would be cycles, or bends, to anyone.
 fn sawtooth(dice: &mut Dice, count: usize) -> Noise {
-    let length = dice.log_uniform(4.0, (count as f64 / 8.0).max(5.0));
+    let length = dice.log_uniform(4.0, (count as f64 / 16.0).max(5.0));
     let mut values = Vec::with_capacity(count);
     while values.len() < count {
         let points = (length * (0.15 + 1.2 * dice.exponential())).max(2.0);

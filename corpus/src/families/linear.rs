@@ -2,10 +2,11 @@
 //!
 //! Rule of the label: growth goes on to the end of the window, and an observer who knew the kind of noise would see it:
 //! growth ÷ its standard error (of a straight fit to as many independent values as there are) is at least 4 over the
-//! part that grows. A warm-up before it is over within the first quarter and at most three times as large as what follows.
-//! What lies on top in cycles is small (a regular sawtooth at most 0.15 of the growth) or too slow to count four
-//! cycles (daily load: under two and a half). Growth that slows down still goes on: the last third holds at least a
-//! fifth of it. The rate is that of the part that grows; none when it accelerates, slows down or walks.
+//! part that grows. A warm-up before it is over within the first quarter and at most three times as large as what
+//! follows. What lies on top in cycles is small (a regular sawtooth of eight teeth or more, at most a tenth of the
+//! growth) or too slow to count four cycles (daily load: under two and a half). Growth that slows down still goes on:
+//! the last third holds at least a fifth of it. The rate is that of the part that grows; none when it accelerates, slows
+//! down or walks.
 
 use std::f64::consts::TAU;
 
@@ -104,8 +105,8 @@ fn shape(dice: &mut Dice, clock: &Clock, ease: f64, kind: Kind) -> Option<(&'sta
             ("linear/under_load", 1.0, along(&|u| u + height * ((TAU * (cycles * u + phase)).sin() - from)))
         }
         Kind::UnderSawtooth => {
-            let cycles = dice.uniform(4.0, (clock.len() as f64 / 5.0).clamp(5.0, 80.0));
-            let height = dice.uniform(0.02, 0.15);
+            let cycles = dice.uniform(8.0, (clock.len() as f64 / 4.0).clamp(9.0, 120.0));
+            let height = dice.uniform(0.02, 0.1);
             ("linear/under_sawtooth", 1.0, along(&|u| u + height * (cycles * u).fract()))
         }
         Kind::Drifting => ("linear/drifting", 1.0, drifting(dice, clock)?),
