@@ -123,14 +123,14 @@ fn without_wild(points: Vec<Point>) -> Vec<Point> {
 /// How far a point stands out of the three before and the three after it, but for the one that stands out most: that
 /// one may be wild as well. At the ends, where there is no before or after, all must be left behind.
 fn excess(heights: &[f64], index: usize) -> f64 {
-    let around = heights.iter().enumerate().skip(index.saturating_sub(3)).take(index.min(3) + 4);
-    let mut around: Vec<f64> = around.filter(|&(other, _)| other != index).map(|(_, &y)| y).collect();
-    around.sort_unstable_by(f64::total_cmp);
     let is_inner = index >= 3 && index + 3 < heights.len();
-    let spared = usize::from(is_inner);
-    let low = around.get(spared).copied();
-    let high = around.len().checked_sub(1 + spared).and_then(|place| around.get(place)).copied();
-    let Some((low, high)) = low.zip(high) else { return 0.0 };
+    let around = heights.iter().enumerate().skip(index.saturating_sub(3)).take(index.min(3) + 4);
+    let around = around.filter(|&(other, _)| other != index);
+    let least = (f64::INFINITY, f64::INFINITY);
+    // The lowest and the second lowest; of the heights turned upside down for the highest.
+    let two = |two: (f64, f64), y: f64| if y < two.0 { (y, two.0) } else { (two.0, two.1.min(y)) };
+    let (lows, highs) = around.fold((least, least), |(lows, highs), (_, &y)| (two(lows, y), two(highs, -y)));
+    let (low, high) = if is_inner { (lows.1, -highs.1) } else { (lows.0, -highs.0) };
     let y = heights.get(index).copied().unwrap_or(low);
     // A slope leaves its neighbours behind at the ends by as much as it rises between them.
     let slope = if is_inner { 0.0 } else { high - low };

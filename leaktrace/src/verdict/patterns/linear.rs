@@ -93,15 +93,20 @@ impl Phase {
     fn of(study: &Study) -> Self {
         /// What the criterion must gain for a curve of two phases.
         const CLEAR: f64 = 10.0;
+        /// The same for a beginning that was flat, which is the simpler explanation of growth that came to be.
+        const LIKELY: f64 = 4.0;
         let smooth = &study.smooth;
         let (line, bend, sloped) = (&smooth.line, &smooth.bend, &smooth.sloped);
-        let one = line.score.criterion.min(smooth.parabola.score.criterion);
-        let is_settled = sloped.slope > 2.0 * sloped.slope_error && sloped.height > 0.1;
-        let is_bent = bend.after > 2.0 * bend.after_error && bend.before < 0.35 * bend.after
-            || bend.before > 1.5 * bend.after;
-        if is_settled && sloped.score.criterion + CLEAR < one.min(bend.score.criterion + CLEAR) {
+        let bent = bend.score.criterion;
+        let bowed = smooth.parabola.score.criterion;
+        let begins = bend.after > 2.0 * bend.after_error && bend.before < 0.35 * bend.after;
+        let slows = bend.after > 0.0 && bend.before > 3.0 * bend.after;
+        let goes_on = sloped.slope > 2.0 * sloped.slope_error && sloped.height > 0.1;
+        if goes_on && sloped.score.criterion + CLEAR < line.score.criterion.min(bowed) {
             Self::AfterWarmup
-        } else if is_bent && bend.after > 0.0 && bend.score.criterion + CLEAR < one {
+        } else if begins && bent + LIKELY < line.score.criterion.min(bowed + 2.0 * LIKELY)
+            || slows && bent + CLEAR < line.score.criterion.min(bowed)
+        {
             Self::AfterBend
         } else {
             Self::Whole
@@ -111,16 +116,19 @@ impl Phase {
     /// The rate of this part, by a line through it alone: what came before has no say.
     fn rate(&self, study: &Study) -> Rate {
         let smooth = &study.smooth;
-        let from = match self {
+        let (from, rest) = match self {
             Self::Whole => return line_rate(study),
-            Self::AfterBend => smooth.bend.place + 0.04,
-            Self::AfterWarmup => smooth.sloped.kernel.all_but(0.01),
+            Self::AfterBend => (smooth.bend.place + 0.02, 0.0),
+            // A hundredth of what the warm-up adds is still to come, and may be.
+            Self::AfterWarmup => {
+                (smooth.sloped.kernel.all_but(0.01) + 0.02, 0.01 * smooth.sloped.height.abs())
+            }
         };
         let part: Vec<(f64, f64)> = study.curve.points.iter().copied().filter(|&(x, _)| x >= from).collect();
         if part.len() < 6 || from > 0.8 {
             let sloped = &smooth.sloped;
             return Rate::of(sloped.slope, sloped.slope_error, sloped.score.noise, smooth.blocks);
         }
-        straight(&blocks(&part))
+        Rate { margin: rest / (1.0 - from), ..straight(&blocks(&part)) }
     }
 }

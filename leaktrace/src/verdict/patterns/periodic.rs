@@ -25,7 +25,7 @@ impl Shape for Rising {
 
     fn signs(&self, study: &Study) -> Vec<(&'static str, f64)> {
         let cycles = &study.cycles;
-        let mean_t = cycles.growth.slope / (cycles.growth.error + 1e-3);
+        let mean_t = cycles.mean_growth.slope / (cycles.mean_growth.error + 1e-3);
         let share = ratio(cycles.trough_growth, cycles.amplitude, 1e3);
         let weakest =
             [squeeze(cycles.rise() - 3.0, 2.0), squeeze(mean_t - 3.0, 2.0), squeeze(share - 0.2, 0.2)];
@@ -39,7 +39,7 @@ impl Shape for Rising {
     }
 
     fn growth(&self, study: &Study) -> Option<Growth> {
-        Some(study.cycles.growth.growth(&study.curve))
+        Some(study.cycles.mean_growth.growth(&study.curve))
     }
 
     fn since(&self, _: &Study) -> Option<f64> {
@@ -88,7 +88,7 @@ impl Shape for Flat {
     }
 
     fn growth(&self, study: &Study) -> Option<Growth> {
-        Some(study.cycles.growth.growth(&study.curve))
+        Some(study.cycles.floor_growth.growth(&study.curve))
     }
 
     fn since(&self, _: &Study) -> Option<f64> {

@@ -55,8 +55,8 @@ pub(in super::super) fn fit<const K: usize>(
 ) -> Option<Fit<K>> {
     let mut system = Normal::<K>::default();
     let mut previous: Option<(f64, [f64; K], f64)> = None;
-    let step = typical_step(points);
     let phi = noise.correlation;
+    let step = if phi > 0.0 { typical_step(points) } else { 1.0 };
     for &(t, y) in points {
         let row = shapes(t);
         match previous {

@@ -36,8 +36,10 @@ pub(in super::super) struct Cycles {
     pub(in super::super) trough_error: f64,
     /// Scatter of low points around their line.
     pub(in super::super) trough_spread: f64,
-    /// What all gains over the window once the mean cycle is taken away, and how well that is known.
-    pub(in super::super) growth: Rate,
+    /// What the means of cycles gain over the window.
+    pub(in super::super) mean_growth: Rate,
+    /// What their low points gain.
+    pub(in super::super) floor_growth: Rate,
 }
 
 impl Cycles {
@@ -73,7 +75,7 @@ impl Cycles {
         };
     }
 
-    /// Measures whole cycles: of each its low point, the level below which a tenth of it lies, and its mean.
+    /// Measures whole cycles: of each its low point, the level below which a sixteenth of it lies, and its mean.
     fn levels(&mut self, curve: &Curve) {
         let whole = (1.0 / self.period + 0.02).floor();
         let start = 0.5 * (1.0 - whole * self.period);
@@ -87,7 +89,7 @@ impl Cycles {
             }
             let begin = start + index * self.period;
             let mut values: Vec<f64> = cycle.iter().map(|&(_, y)| y).collect();
-            lows.push((begin, quantile(&mut values, 0.1)));
+            lows.push((begin, quantile(&mut values, 0.06)));
             heights.push(quantile(&mut values, 0.95) - quantile(&mut values, 0.05));
             means.push((begin, area.mean(begin, begin + self.period)));
         }
@@ -97,7 +99,11 @@ impl Cycles {
         // Few means may lie on a line by chance; what noise makes of the whole window is the least that is unknown.
         let least = curve.noise * (12.0 / curve.points.len().max(1) as f64).sqrt();
         let degrees = (means.len() as f64 - 2.0).max(1.0);
-        self.growth = Rate { slope, error: error.max(least), degrees, margin: 0.0 };
+        // Heights and lengths that vary from cycle to cycle are less even than chance would have so few of them.
+        let rate =
+            |slope: f64, error: f64| Rate { slope, error: 1.2 * error.max(least), degrees, margin: 0.0 };
+        self.mean_growth = rate(slope, error);
+        self.floor_growth = rate(self.trough_growth, self.trough_error);
     }
 
     /// The growth of low points in units of its error.
@@ -157,6 +163,22 @@ impl<'a> Area<'a> {
 
 fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+/// The sum of the products of two series, as far as both go. In eight sums side by side, which the processor adds at once:
+/// this is the innermost loop of a judgement.
+fn product(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let both = a.len().min(b.len());
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    let done = both / 8 * 8;
+    let rest = a.iter().zip(b).skip(done).map(|(a, b)| a * b);
+    sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 /// A peak of the autocorrelation.
@@ -233,12 +255,12 @@ impl Grid {
         let is_whole = seen as usize == self.values.len();
         let of = |lag: usize| {
             let later = self.values.get(lag..).unwrap_or_default();
-            let shared: f64 = self.values.iter().zip(later).map(|(a, b)| a * b).sum();
+            let shared = product(&self.values, later);
             let pairs: f64 = if is_whole {
                 later.len() as f64
             } else {
                 let later = self.weights.get(lag..).unwrap_or_default();
-                self.weights.iter().zip(later).map(|(a, b)| a * b).sum()
+                product(&self.weights, later)
             };
             let value = shared / pairs / variance;
             if pairs >= 4.0 && value.is_finite() { value.clamp(-1.0, 1.0) } else { 0.0 }

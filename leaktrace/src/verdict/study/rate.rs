@@ -21,6 +21,8 @@ impl Rate {
     pub(in super::super) fn of(slope: f64, error: f64, noise: Noise, blocks: usize) -> Self {
         // With a random walk around the line its differences are what is known independently of each other.
         let independent = if noise.correlation >= 1.0 { blocks as f64 } else { noise.effective(blocks) };
+        // The kind of the errors is an estimate too, and blocks of a walk resemble each other more than its points.
+        let error = error * (1.0 + 0.35 * noise.correlation * noise.correlation);
         Self { slope, error, degrees: (independent - 2.0).max(3.0), margin: 0.0 }
     }
 

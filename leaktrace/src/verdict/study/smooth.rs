@@ -219,8 +219,9 @@ fn bend(points: &[Point]) -> Bend {
     let places = (2..=18).map(|i| f64::from(i) / 20.0);
     // The slope after the bend is a factor of its own, so that its error comes out directly.
     let shapes = |place: f64| move |x: f64| [1.0, x.min(place), (x - place).max(0.0)];
-    let place = least(places, |&place| fit(points, Noise::WHITE, shapes(place)).map(|fit| fit.squares))
-        .unwrap_or(0.5);
+    let squares = |&place: &f64| fit(points, Noise::WHITE, shapes(place)).map(|fit| fit.squares);
+    let coarse = least(places, squares).unwrap_or(0.5);
+    let place = least((-4..=4).map(|i| coarse + 0.01 * f64::from(i)), squares).unwrap_or(coarse);
     let (score, [_, before, after], [_, _, after_error]) = score(points, 1, shapes(place));
     Bend { score, place, before, after, after_error }
 }

@@ -6,7 +6,7 @@ use crate::verdict::statistics::{Noise, change_points, deviation, mean, median, 
 use super::smooth::Smooth;
 
 /// Most points that are divided into treads.
-const MOST_POINTS: usize = 320;
+const MOST_POINTS: usize = 256;
 
 /// The steps of a curve.
 #[derive(Clone, Debug, Default)]
