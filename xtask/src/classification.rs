@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     arguments.extend(options.count.map(|count| format!("--count={count}")));
     arguments.extend(options.write.then(|| "--write".to_owned()));
     arguments.extend(options.errors.then(|| "--errors".to_owned()));
-    workspace::run_with_library(Profile::Release, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    workspace::run_with_library(Profile::Dev, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[cfg(feature = "library")]
