@@ -23,7 +23,7 @@ const FEWEST: usize = 12;
 pub(crate) fn draw(dice: &mut Dice, class: Class) -> Labelled {
     loop {
         // More hard ones than easy ones: those are where detectors differ.
-        let ease = dice.unit().powf(1.5);
+        let ease = dice.unit().powf(2.0);
         let clock = Clock::draw(dice);
         if clock.len() < FEWEST {
             continue;
