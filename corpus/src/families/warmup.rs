@@ -2,7 +2,7 @@
 //!
 //! Rule of the label: it grows over at least eight points and a twentieth of the window, and is visibly saturating:
 //! what the last third grows by is at most a seventh of the growth of all before it, and either bends (exponential,
-//! hyperbolic, S-shaped) or has stopped for at least three tenths of the window. Its height is at least 4.5
+//! hyperbolic, S-shaped, of two rates) or has stopped for at least three tenths of the window. Its height is at least 4.5
 //! standard deviations of the noise.
 
 use super::{mean_within, noise_over};
@@ -35,23 +35,43 @@ type Curve = Box<dyn Fn(f64) -> f64>;
 /// Name, the share of the window by which nine tenths have grown, and the curve, 0 at 0 and about 1 at the end.
 fn curve(dice: &mut Dice, ease: f64) -> (&'static str, f64, Curve) {
     match dice.whole(0, 99) {
-        0..40 => {
+        0..32 => {
             let folds = log_between(2.8, 14.0, (ease + dice.uniform(-0.2, 0.2)).clamp(0.0, 1.0));
             ("warmup/exponential", 2.3 / folds, Box::new(move |u| 1.0 - (-folds * u).exp()))
         }
-        40..70 => {
+        32..58 => {
             let knee = dice.uniform(0.06, log_between(0.7, 0.4, ease));
             ("warmup/straight_then_flat", 0.9 * knee, Box::new(move |u| (u / knee).min(1.0)))
         }
-        70..80 => {
+        58..66 => {
             let half = dice.uniform(0.01, 0.06);
             ("warmup/hyperbolic", 9.0 * half, Box::new(move |u| u / (u + half)))
         }
-        80..90 => {
+        66..75 => {
             let (middle, width) = (dice.uniform(0.15, 0.4), dice.uniform(0.03, 0.07));
             let logistic = move |u: f64| 1.0 / (1.0 + (-(u - middle) / width).exp());
             let low = logistic(0.0);
             ("warmup/s_shaped", middle + 2.2 * width, Box::new(move |u| (logistic(u) - low) / (1.0 - low)))
+        }
+        75..85 => {
+            // What is asked for often is there at once, the rest comes by and by.
+            let (fast, slow) = (dice.uniform(20.0, 80.0), dice.uniform(3.6, 7.0));
+            let share = dice.uniform(0.3, 0.7);
+            let filled = move |u: f64| 1.0 - share * (-fast * u).exp() - (1.0 - share) * (-slow * u).exp();
+            ("warmup/two_rates", 1.6 / slow, Box::new(filled))
+        }
+        85..92 => {
+            // Tables that are doubled on the way.
+            let folds = log_between(3.6, 14.0, ease);
+            let (first, second) = (dice.uniform(0.05, 0.3) / folds, dice.uniform(0.5, 1.5) / folds);
+            let height = dice.uniform(0.06, 0.18);
+            let doubled = move |u: f64, at: f64, height: f64| if u >= at { height } else { 0.0 };
+            let filled = move |u: f64| {
+                (1.0 - 1.5 * height) * (1.0 - (-folds * u).exp())
+                    + doubled(u, first, 0.5 * height)
+                    + doubled(u, second, height)
+            };
+            ("warmup/with_jumps", 2.3 / folds, Box::new(filled))
         }
         _ => {
             let (knee, share) = (dice.uniform(0.1, 0.25), dice.uniform(0.4, 0.7));
