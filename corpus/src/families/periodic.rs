@@ -25,6 +25,8 @@ enum Wave {
     Square,
     Burst,
     Triangle,
+    Dip,
+    Fill,
 }
 
 /// Where a cycle begins and ends as shares of the window, how high it is, and the floor under it.
@@ -42,8 +44,10 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64, is_rising: bool) ->
     let count = if dice.chance(0.5) { dice.whole(4, most.min(8)) } else { dice.whole(4, most) };
     let cycles = cycles(dice, count, ease, is_rising);
     let (wave_name, wave) = dice.pick(&[
-        (0.22, ("sine", Wave::Sine)),
-        (0.26, ("sawtooth", Wave::Sawtooth)),
+        (0.2, ("sine", Wave::Sine)),
+        (0.22, ("sawtooth", Wave::Sawtooth)),
+        (0.06, ("dip", Wave::Dip)),
+        (0.06, ("fill", Wave::Fill)),
         (0.1, ("decay", Wave::Decay)),
         (0.16, ("square", Wave::Square)),
         (0.16, ("burst", Wave::Burst)),
@@ -51,6 +55,7 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64, is_rising: bool) ->
     ]);
     let busy = match wave {
         Wave::Burst => dice.uniform(0.12, 0.3),
+        Wave::Dip => dice.uniform(0.15, 0.35),
         Wave::Square => dice.uniform(0.3, 0.7),
         _ => 1.0,
     };
@@ -127,6 +132,10 @@ fn wave_at(wave: Wave, within: f64, busy: f64) -> f64 {
         Wave::Square => f64::from(u8::from(within < busy)),
         Wave::Burst if within < busy => (TAU * 0.5 * within / busy).sin(),
         Wave::Burst => 0.0,
+        // Where nothing is kept for long, but something nearly always is.
+        Wave::Dip => f64::from(u8::from(within >= busy)),
+        // A cache that fills, and is cleared.
+        Wave::Fill => 1.0 - (-5.0 * within).exp(),
         Wave::Triangle => 1.0 - (2.0 * within - 1.0).abs(),
     }
 }
@@ -138,12 +147,16 @@ fn names(is_rising: bool, wave: &str) -> &'static str {
         (true, "decay") => "periodic_rising/decay",
         (true, "square") => "periodic_rising/square",
         (true, "burst") => "periodic_rising/burst",
+        (true, "dip") => "periodic_rising/dip",
+        (true, "fill") => "periodic_rising/fill",
         (true, _) => "periodic_rising/triangle",
         (false, "sine") => "periodic_flat/sine",
         (false, "sawtooth") => "periodic_flat/sawtooth",
         (false, "decay") => "periodic_flat/decay",
         (false, "square") => "periodic_flat/square",
         (false, "burst") => "periodic_flat/burst",
+        (false, "dip") => "periodic_flat/dip",
+        (false, "fill") => "periodic_flat/fill",
         (false, _) => "periodic_flat/triangle",
     }
 }

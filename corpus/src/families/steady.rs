@@ -50,7 +50,7 @@ fn load(dice: &mut Dice, clock: &Clock) -> Vec<f64> {
     clock.share.iter().map(|&u| day(u)).collect()
 }
 
-/// One to three spikes that come back, each over at least one point and at most a third of the window.
+/// One to three spikes, or dips, that come back, each over at least one point and at most a third of the window.
 fn returning(dice: &mut Dice, clock: &Clock) -> Option<Vec<f64>> {
     let mut values = vec![0.0; clock.len()];
     for _ in 0..dice.pick(&[(0.6, 1), (0.2, 2), (0.2, 3)]) {
@@ -64,7 +64,8 @@ fn returning(dice: &mut Dice, clock: &Clock) -> Option<Vec<f64>> {
             }
         }
     }
-    came_back(clock, &values).then_some(values)
+    let sign = if dice.chance(0.2) { -1.0 } else { 1.0 };
+    came_back(clock, &values).then(|| values.iter().map(|v| v * sign).collect())
 }
 
 /// Bursts at random instants, that last a few points.
