@@ -3,10 +3,10 @@
 //! Rule of the label: growth goes on to the end of the window, and an observer who knew the kind of noise would see it:
 //! growth ÷ its standard error (of a straight fit to as many independent values as there are) is at least 4 over the
 //! part that grows. A warm-up before it is over within the first quarter and at most three times as large as what
-//! follows. What lies on top in cycles is small (a regular sawtooth of eight teeth or more, at most a tenth of the
-//! growth) or too slow to count four cycles (daily load: under two and a half). Growth that slows down still goes on:
-//! the last third holds at least a fifth of it. The rate is that of the part that grows; none when it accelerates, slows
-//! down or walks.
+//! follows, and then growth is at least 12 standard errors. What lies on top in cycles is small (a regular sawtooth of
+//! eight teeth or more, at most a tenth of the growth) or too slow to count four cycles (daily load: under two and a
+//! half). Growth that slows down still goes on: the last third holds at least a fifth of it. The rate is that of the part
+//! that grows; none when it accelerates, slows down or walks.
 
 use std::f64::consts::TAU;
 
@@ -53,7 +53,8 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     let (name, part, shape) = shape(dice, &clock, ease, kind)?;
     let strength = match kind {
         Kind::Slow => log_between(4.0, 20.0, ease),
-        Kind::AfterWarmup | Kind::FromThen => log_between(8.0, 1_000.0, ease),
+        Kind::AfterWarmup => log_between(12.0, 1_000.0, ease),
+        Kind::FromThen => log_between(8.0, 1_000.0, ease),
         _ => log_between(6.0, 1_000.0, ease),
     };
     let noise = Noise::draw(dice, &clock);

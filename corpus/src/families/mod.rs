@@ -44,13 +44,6 @@ pub(crate) fn draw(dice: &mut Dice, class: Class) -> Labelled {
     }
 }
 
-/// Noise of this standard deviation; none on a live tick, and none in one of eight series.
-fn noise_over(dice: &mut Dice, clock: &Clock, sd: f64) -> (Vec<f64>, f64) {
-    let sd = if clock.is_live_tick || dice.chance(0.12) { 0.0 } else { sd };
-    let noise = Noise::draw(dice, clock);
-    (noise.values.iter().map(|v| v * sd).collect(), sd)
-}
-
 /// Noise under jumps or cycles of this height: at its hardest this many standard deviations high, twice as many where
 /// neighbours of the noise agree.
 fn noise_under(dice: &mut Dice, clock: &Clock, height: f64, hardest: f64, ease: f64) -> (Vec<f64>, f64) {

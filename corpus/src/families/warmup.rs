@@ -3,14 +3,16 @@
 //! Rule of the label: it grows over at least eight points and a twentieth of the window, and is visibly saturating:
 //! what the last third grows by is at most a seventh of the growth of all before it, and either bends (exponential,
 //! hyperbolic, S-shaped, of two rates) or has stopped for at least three tenths of the window. Its height is at least 4.5
-//! standard deviations of the noise.
+//! standard deviations of the noise, and 12 standard errors of the mean of a third of the window: that it is flat at the
+//! end has to be seen.
 
-use super::{mean_within, noise_over};
+use super::mean_within;
 use crate::{
     clock::Clock,
     dice::{Dice, log_between},
     draft::Draft,
     labelled::Class,
+    noise::Noise,
 };
 
 pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
@@ -26,7 +28,11 @@ pub(super) fn draw(dice: &mut Dice, clock: Clock, ease: f64) -> Option<Draft> {
     if end - before > before / 7.0 {
         return None;
     }
-    let (noise, noise_sd) = noise_over(dice, &clock, end / log_between(4.5, 100.0, ease));
+    let noise = Noise::draw(dice, &clock);
+    let known = (noise.independent / 3.0).sqrt() / 12.0;
+    let is_clean = clock.is_live_tick || dice.chance(0.12);
+    let noise_sd = if is_clean { 0.0 } else { end * (1.0 / log_between(4.5, 100.0, ease)).min(known) };
+    let noise = noise.values.iter().map(|v| v * noise_sd).collect();
     Some(Draft { name, class: Class::Warmup, clock, shape, noise, noise_sd, rate: None, ease })
 }
 
