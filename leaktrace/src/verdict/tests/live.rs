@@ -66,6 +66,15 @@ fn a_cache_that_fills_for_a_minute() {
 }
 
 #[test]
+fn a_young_staircase_has_its_name_before_its_verdict() {
+    for seconds in 26..50 {
+        let judgement = after(seconds, |t| 2e6 * (t / 6.0).floor());
+        let got = (judgement.verdict, judgement.pattern);
+        assert_eq!(got, (Verdict::Suspect, Some(Pattern::Staircase)), "after {seconds} s: {judgement:?}");
+    }
+}
+
+#[test]
 fn a_staircase_is_named_after_its_fourth_step() {
     for (interval, height) in [(20.0, 1e6), (60.0, 5e7), (35.0, 3e4)] {
         let bytes = |t: f64| height * (t / interval).floor();
