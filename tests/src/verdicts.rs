@@ -165,14 +165,15 @@ impl Watched {
         Ok(())
     }
 
-    /// Fails unless an alarm on the function names a line of this source file.
+    /// Fails unless there are alarms on the function, and each names a line of this source file.
     pub fn expect_line(&self, function: &str, file: &str) -> Result<()> {
         let has_line = |said: &Said| {
             let frame = said.frame(function);
             frame.is_some_and(|frame| frame.file.ends_with(file) && frame.line.is_some())
         };
-        if !self.on(function).any(|said| said.is_alarm() && has_line(said)) {
-            bail!("no alarm on {function} with a line of {file}; {self}");
+        let mut alarms = self.on(function).filter(|said| said.is_alarm()).peekable();
+        if alarms.peek().is_none() || !alarms.all(has_line) {
+            bail!("{function} is not always told with a line of {file}; {self}");
         }
         Ok(())
     }

@@ -19,7 +19,8 @@ pub(crate) struct Options {
     /// How long each part runs, in minutes.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Runs only the parts whose name contains this: exactness, attach, recording, fuzz.
+    /// Runs only the parts whose name contains this: exactness, attach, recording, verdicts of patterns, verdicts of
+    /// programs, fuzz.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -34,10 +35,12 @@ struct Soak {
 /// A part returns what it did, in a few words.
 type Part = fn(&Soak) -> Result<String>;
 
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 6] = [
     ("exactness", exactness),
     ("attach and detach", attach_and_detach),
     ("recording killed", recording_killed),
+    ("verdicts of patterns", verdicts_of_patterns),
+    ("verdicts of programs", verdicts_of_programs),
     ("fuzz", fuzz),
 ];
 
@@ -157,6 +160,30 @@ fn cut_after(soak: &Soak, pid: u32, recording: &Path, life: Duration) -> Result<
         last.contains("\"type\":\"summary\""),
         "a recording cut after {life:?} replays without a summary"
     );
+    Ok(())
+}
+
+/// The long forms of the cases on victims with a known pattern. They wait for the victims, not for the clock, and run
+/// side by side.
+fn verdicts_of_patterns(soak: &Soak) -> Result<String> {
+    verdicts(soak, &["verdicts::patterns"])?;
+    Ok("each pattern in its long form".to_owned())
+}
+
+/// Real programs under full load, one after the other: not one may be called a leak.
+fn verdicts_of_programs(soak: &Soak) -> Result<String> {
+    verdicts(soak, &["verdicts::programs", "--test-threads=1"])?;
+    Ok(format!("{} s each", soak.time.as_secs()))
+}
+
+/// Every verdict is printed, with its function, also those that are as they should be.
+fn verdicts(soak: &Soak, arguments: &[&str]) -> Result<()> {
+    let mut tests = workspace::build_tests()?;
+    tests.leaktrace.clone_from(&soak.programs.leaktrace);
+    for program in tests.privileged() {
+        let test = tests.as_root(soak.programs.root, program).args(arguments);
+        test.env("LEAKTRACE_TEST_SOAK_SECONDS", soak.time.as_secs().to_string()).run()?;
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! As root they fail loudly where the kernel lets them down; as anyone else each is reported as ignored, and counted.
 //! They run one after the other unless asked otherwise: several traces at once would compete for two cores, and
-//! "nothing lost" is a statement about one.
+//! "nothing lost" is a statement about one. Only the verdicts, which take minutes of waiting, run side by side.
 
 mod accuracy;
 mod allocators;
@@ -13,11 +13,12 @@ mod failures;
 mod programs;
 mod survival;
 mod trees;
+mod verdicts;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 
 /// A test case: its name and what it does.
 type Case = (&'static str, fn() -> Result<()>);
@@ -28,8 +29,7 @@ fn kernel_has_uprobes() -> Result<()> {
 }
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(1);
+    let arguments = Arguments::from_args();
     let mut cases: Vec<Case> = vec![("kernel_has_uprobes", kernel_has_uprobes)];
     for group in [
         exactness::CASES,
@@ -44,13 +44,22 @@ fn main() {
     ] {
         cases.extend(group);
     }
+    let waiting = verdicts::CASES.concat();
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.list {
-        println!("{} privileged cases are ignored: they need root (sudo)", cases.len());
+        println!("{} privileged cases are ignored: they need root (sudo)", cases.len() + waiting.len());
     }
+    let at_once = waiting.len();
+    let ended = [run(&arguments, cases, 1, root), run(&arguments, waiting, at_once, root)];
+    ended.iter().for_each(Conclusion::exit_if_failed);
+}
+
+/// Runs cases, so many at once unless the command line says otherwise.
+fn run(arguments: &Arguments, cases: Vec<Case>, at_once: usize, root: bool) -> Conclusion {
+    let threads = arguments.test_threads.or(Some(at_once));
     let trials = cases.into_iter().map(|(name, run)| {
         let trial = Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:#}"))));
         trial.with_ignored_flag(!root)
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    libtest_mimic::run(&Arguments { test_threads: threads, ..arguments.clone() }, trials.collect())
 }
