@@ -58,6 +58,17 @@ fn subcommands_have_their_options() {
     assert_eq!((replay.view.top, replay.view.sort), (3, Sort::Age));
 }
 
+#[test]
+fn failing_on_leaks_has_a_usual_confidence() {
+    let asked = |argument: &str| parse(&["--pid", "1", argument]).unwrap().trace.verdicts.fail_on_leak;
+    assert_eq!(asked("--no-color"), None);
+    assert_eq!(asked("--fail-on-leak"), Some(0.9));
+    assert_eq!(asked("--fail-on-leak=0.5"), Some(0.5));
+    let replay = parse(&["replay", "--fail-on-leak", "a.leaktrace"]).unwrap();
+    let Some(Command::Replay(replay)) = replay.command else { panic!("not replay") };
+    assert_eq!(replay.verdicts.fail_on_leak, Some(0.9));
+}
+
 #[rstest]
 #[case::nothing(&[], ErrorKind::MissingRequiredArgument)]
 #[case::options_only(&["--top", "3"], ErrorKind::MissingRequiredArgument)]
@@ -70,6 +81,8 @@ fn subcommands_have_their_options() {
 #[case::sort(&["--pid", "1", "--sort", "size"], ErrorKind::InvalidValue)]
 #[case::bare_word(&["redis"], ErrorKind::UnknownArgument)]
 #[case::limit_alone(&["--pid", "1", "--record-limit", "1M"], ErrorKind::MissingRequiredArgument)]
+#[case::too_sure(&["--pid", "1", "--fail-on-leak=1.1"], ErrorKind::ValueValidation)]
+#[case::sure_of_nan(&["--pid", "1", "--fail-on-leak=nan"], ErrorKind::ValueValidation)]
 #[case::replay_nothing(&["replay"], ErrorKind::MissingRequiredArgument)]
 #[case::ring_odd(&["--pid", "1", "--ring-size", "5000"], ErrorKind::ValueValidation)]
 fn what_cannot_be_used_exits_2(#[case] arguments: &[&str], #[case] kind: ErrorKind) {

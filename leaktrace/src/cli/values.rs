@@ -98,6 +98,12 @@ pub(super) fn ring_size(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A confidence between 0 and 1.
+pub(super) fn confidence(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "a number from 0 to 1, such as 0.9".to_owned())
+}
+
 /// How many sites to show: 1 to [`MAX_TOP`].
 pub(super) fn top(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {

@@ -147,6 +147,20 @@ impl Tracker {
         self.trends.rate(self.sites.index_of(id)?)
     }
 
+    /// The recent history of a site.
+    pub fn site_history(&self, id: u32) -> Vec<(f64, f64)> {
+        self.sites.index_of(id).map(|index| self.trends.points(index)).unwrap_or_default()
+    }
+
+    /// The largest sites.
+    pub fn candidates(&self, _t: f64, most: usize) -> Vec<u32> {
+        let ids = self.trends.indices().iter().filter_map(|&index| self.sites().get(index as usize));
+        ids.take(most).map(|site| site.id).collect()
+    }
+
+    /// The site was judged.
+    pub fn judged(&mut self, _id: u32, _t: f64) {}
+
     /// Recent growth of the process's live bytes, bytes a second; `None` before the third tick.
     pub fn growth(&self) -> Option<f64> {
         self.recent.rate()

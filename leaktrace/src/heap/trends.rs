@@ -41,6 +41,14 @@ impl Trends {
         self.by_site.get(&index)?.rate()
     }
 
+    pub(super) fn points(&self, index: u32) -> Vec<(f64, f64)> {
+        self.by_site.get(&index).map(|recent| recent.iter().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn indices(&self) -> &[u32] {
+        &self.ranking
+    }
+
     /// Forgets all histories: the sites have ended.
     pub(super) fn clear(&mut self) {
         self.by_site.clear();

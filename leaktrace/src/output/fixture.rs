@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Notice, Overhead, Probe,
-    ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteSummary, SiteTick, Summary, Tick, V8,
-    V8Heap,
+    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, MemoryLimit, Notice, Overhead,
+    Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteSummary, SiteTick, Summary, Tick, V8,
+    V8Heap, VerdictCounts,
 };
+use super::verdict::{Subject, SubjectKind, VerdictRecord};
 use crate::symbol::Frame;
+use crate::verdict::{Evidence, Pattern, Verdict};
 
 pub(crate) const PID: u32 = 4711;
 
@@ -85,6 +87,11 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
         free_bytes: live_bytes * 19,
         rss_bytes: Some(live_bytes + (90 << 20)),
         rss_split: Some(RssSplit { anon_bytes: 1, file_bytes: 2, shmem_bytes: 3, swap_bytes: 4 }),
+        memory_limit: Some(MemoryLimit {
+            name: "memory.max".into(),
+            limit_bytes: 2 << 30,
+            headroom_bytes: 1 << 30,
+        }),
         fragmentation: Some(Fragmentation { utilisation: Some(0.8) }),
         v8: Some(V8Heap { used_bytes: Some(5) }),
         losses: losses(lost),
@@ -168,8 +175,17 @@ pub(crate) fn summary() -> Summary {
             .sites
             .iter()
             .zip(sites())
-            .map(|(figures, site)| SiteSummary { pid: PID, figures: figures.clone(), stack: site.stack })
+            .map(|(figures, site)| SiteSummary {
+                pid: PID,
+                figures: figures.clone(),
+                verdict: (site.site < 3).then_some(Verdict::Leak),
+                pattern: (site.site < 3).then_some(Pattern::Linear),
+                confidence: (site.site < 3).then_some(0.97),
+                stack: site.stack,
+            })
             .collect(),
+        leaks: leaks(),
+        verdicts: VerdictCounts { leak: 3, suspect: 2, bounded: 1 },
         losses: last.losses,
         events: 9_012_345,
         own_cpu_s: 2.3,
@@ -177,10 +193,90 @@ pub(crate) fn summary() -> Summary {
     }
 }
 
+/// What stands at the end: a leak, the process that has it, and a suspect without names.
+pub(crate) fn leaks() -> Vec<VerdictRecord> {
+    let process = VerdictRecord {
+        subject: Subject { kind: SubjectKind::Process, id: Some(u64::from(PID)) },
+        confidence: 0.91,
+        culprit: None,
+        stack: None,
+        ..verdict()
+    };
+    let suspect = VerdictRecord {
+        subject: Subject { kind: SubjectKind::Site, id: Some(3) },
+        verdict: Verdict::Suspect,
+        pattern: Some(Pattern::Spike),
+        confidence: 0.6,
+        growth_bytes_per_s: None,
+        growth_ci95: None,
+        eta_to_limit_s: None,
+        culprit: None,
+        stack: Some(Vec::new()),
+        ..verdict()
+    };
+    vec![verdict(), process, suspect]
+}
+
+/// The verdict on a call site, with every field filled in.
+pub(crate) fn verdict() -> VerdictRecord {
+    VerdictRecord {
+        t: 192.0,
+        pid: Some(PID),
+        subject: Subject { kind: SubjectKind::Site, id: Some(1) },
+        file: None,
+        verdict: Verdict::Leak,
+        pattern: Some(Pattern::Linear),
+        confidence: 0.97,
+        growth_bytes_per_s: Some(1_650_000.0),
+        growth_ci95: Some([1_612_000.5, 1_690_120.25]),
+        live_bytes: 324_009_984,
+        live_count: Some(3_375_104),
+        allocs: Some(3_600_111),
+        frees: Some(225_007),
+        since_s: Some(4.0),
+        eta_to_limit_s: Some(3600.0),
+        culprit: stack().into_iter().nth(2),
+        stack: Some(stack()),
+        evidence: vec![
+            Evidence {
+                name: "trend".into(),
+                value: 0.999,
+                says: "it rises all the time: 99.9 % of all pairs of points do".into(),
+            },
+            Evidence {
+                name: "survival".into(),
+                value: 0.98,
+                says: "old blocks do not die: 98 % of those born in the first half still live".into(),
+            },
+        ],
+        cause: Some("blocks are allocated here and hardly ever freed".into()),
+        advice: Some("find who should free what createStringObject returns".into()),
+    }
+}
+
+/// The verdict on a file, as `leaktrace classify` gives it.
+pub(crate) fn verdict_of_file() -> VerdictRecord {
+    VerdictRecord {
+        t: 192.0,
+        pid: None,
+        subject: Subject::default(),
+        file: Some("heap.csv".into()),
+        live_count: None,
+        allocs: None,
+        frees: None,
+        culprit: None,
+        stack: None,
+        cause: Some("something is allocated all the time and never freed".into()),
+        advice: Some("trace the process: sudo leaktrace --pid PID".into()),
+        ..verdict()
+    }
+}
+
 /// One record of each kind, with every optional field filled in; [`Level`] and [`EndReason`] in all values.
 pub(crate) fn every_record() -> Vec<Record> {
     let mut records = vec![Record::Header(header()), Record::Tick(tick(2.0, 1 << 20, 7))];
     records.extend(sites().into_iter().map(Record::Site));
+    records.extend([verdict(), verdict_of_file()].map(Record::Verdict));
     for level in [Level::Info, Level::Warning, Level::Error] {
         records.push(Record::Notice(notice(level, "1201 events were lost")));
     }

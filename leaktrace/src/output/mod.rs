@@ -5,6 +5,7 @@ pub mod dump;
 pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod leak;
 pub mod ndjson;
 pub mod plain;
 mod rates;
@@ -16,3 +17,4 @@ mod summary;
 pub mod table;
 pub mod text;
 pub mod thread;
+pub mod verdict;

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::escape::{cut_middle, visible};
 use super::record::{EndReason, Losses, ProcessSummary, SiteSummary, Summary};
-use super::{stack, text};
+use super::{leak, stack, text};
 
 /// Deeper callers tell less; NDJSON has them all.
 const MAX_FRAMES: usize = 24;
@@ -24,6 +24,7 @@ fn write_summary(out: &mut String, summary: &Summary) -> fmt::Result {
         EndReason::Interrupted => "ended by the user",
         EndReason::RecordingCut => "the recording ends here, cut short: its run did not end properly",
     };
+    write_leaks(out, summary)?;
     writeln!(out, "traced {}, {why}", text::duration(summary.t))?;
     for process in &summary.processes {
         write_process(out, process)?;
@@ -45,6 +46,22 @@ fn write_summary(out: &mut String, summary: &Summary) -> fmt::Result {
         write_site(out, rank + 1, site, summary.processes.len() > 1)?;
     }
     Ok(())
+}
+
+/// What stands comes first: it is what the reader came for.
+fn write_leaks(out: &mut String, summary: &Summary) -> fmt::Result {
+    if summary.leaks.is_empty() {
+        return Ok(());
+    }
+    for record in &summary.leaks {
+        writeln!(out, "{}", leak::line(record))?;
+    }
+    let told = summary.leaks.len() as u64;
+    match summary.verdicts.leak.saturating_add(summary.verdicts.suspect).saturating_sub(told) {
+        0 => {}
+        more => writeln!(out, "and {} more leaks and suspects", text::count(more))?,
+    }
+    writeln!(out)
 }
 
 fn write_process(out: &mut String, process: &ProcessSummary) -> fmt::Result {
@@ -95,6 +112,9 @@ fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool)
     )?;
     if with_pid {
         write!(out, "; pid {}", site.pid)?;
+    }
+    if let Some(verdict) = site.verdict {
+        write!(out, "; {}, {}", leak::verdict(verdict), leak::pattern(site.pattern))?;
     }
     writeln!(out, "  [site {}]", figures.site)?;
 

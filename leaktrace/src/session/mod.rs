@@ -4,6 +4,7 @@ mod attach;
 mod clock;
 mod doctor;
 mod engine;
+mod fail_on_leak;
 mod follow;
 mod input;
 mod launch;
@@ -17,6 +18,7 @@ mod safety;
 mod sinks;
 mod supervisor;
 mod traced;
+mod verdicts;
 mod watch;
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Which call sites are shown, and in which order.
 
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use crate::{
     cli::Sort,
@@ -8,7 +12,10 @@ use crate::{
     output::record::{SiteSummary, SiteTick},
 };
 
-use super::traced::{Names, Traced};
+use super::{
+    traced::{Names, Traced},
+    verdicts::Verdicts,
+};
 
 /// What the user wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +48,29 @@ pub(super) fn largest(
     sites
 }
 
-/// The first sites of all processes, with their stacks.
-pub(super) fn summary<'a>(
-    processes: impl Iterator<Item = &'a Traced>,
+/// The first sites of all processes, with their stacks and verdicts.
+pub(super) fn summary(
+    processes: &BTreeMap<u16, Traced>,
     view: &View,
     now_ns: u64,
     names: &HashMap<u32, Names>,
+    verdicts: &Verdicts,
 ) -> Vec<SiteSummary> {
     let mut all: Vec<SiteSummary> = processes
-        .flat_map(|traced| {
+        .iter()
+        .flat_map(|(&process, traced)| {
             let sites = largest(traced, view, now_ns, names);
-            sites.into_iter().map(|figures| {
+            sites.into_iter().map(move |figures| {
                 let stack = names.get(&figures.site).map(|names| names.frames.clone()).unwrap_or_default();
-                SiteSummary { pid: traced.pid, figures, stack }
+                let stands = verdicts.on_site(process, figures.site);
+                SiteSummary {
+                    pid: traced.pid,
+                    figures,
+                    verdict: stands.map(|record| record.verdict),
+                    pattern: stands.and_then(|record| record.pattern),
+                    confidence: stands.map(|record| record.confidence),
+                    stack,
+                }
             })
         })
         .collect();

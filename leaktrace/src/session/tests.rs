@@ -75,6 +75,7 @@ fn usage(rss_bytes: u64) -> ProcessUsage {
         process: 0,
         rss_bytes,
         split: RssSplit { anon_bytes: rss_bytes, ..RssSplit::default() },
+        limit: None,
         untraced_children: Vec::new(),
     }
 }
@@ -157,6 +158,7 @@ fn a_trace_by_hand_has_its_records_in_order() {
             Record::Tick(_) => "tick",
             Record::Site(_) => "site",
             Record::Notice(notice) => notice.code.as_str(),
+            Record::Verdict(_) => "verdict",
             Record::Summary(_) => "summary",
         })
         .collect();
@@ -278,7 +280,7 @@ fn replayed(path: &std::path::Path) -> Vec<Record> {
     let (_wishes, wanted) = tokio::sync::mpsc::unbounded_channel();
     let mut replay = Replay::new(VIEW, output, wanted, false);
     replay.play(&mut Reader::open(path).unwrap()).unwrap();
-    replay.finish(None, Ok(())).unwrap();
+    replay.finish(None, None, Ok(())).unwrap();
     records.iter().collect()
 }
 

@@ -102,7 +102,7 @@ impl Data {
                 }
                 self.notices.push_back(notice.clone());
             }
-            Record::Summary(_) => {}
+            Record::Verdict(_) | Record::Summary(_) => {}
         }
     }
 
