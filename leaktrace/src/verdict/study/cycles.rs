@@ -80,14 +80,18 @@ impl Cycles {
         let whole = (1.0 / self.period + 0.02).floor();
         let start = 0.5 * (1.0 - whole * self.period);
         let area = Area::new(&curve.points);
-        let number = |x: f64| ((x - start) / self.period).floor();
+        let number = |x: f64| ((x - start) / self.period).floor() as i64;
         let (mut lows, mut means, mut heights) = (Vec::new(), Vec::new(), Vec::new());
         for cycle in curve.points.chunk_by(|a, b| number(a.0) == number(b.0)) {
-            let index = cycle.first().map_or(-1.0, |&(x, _)| number(x));
-            if index < 0.0 || index >= whole || cycle.len() < 3 || longest_gap(cycle) > 0.45 * self.period {
+            let index = cycle.first().map_or(-1, |&(x, _)| number(x));
+            if index < 0
+                || index >= whole as i64
+                || cycle.len() < 3
+                || longest_gap(cycle) > 0.45 * self.period
+            {
                 continue;
             }
-            let begin = start + index * self.period;
+            let begin = start + index as f64 * self.period;
             let mut values: Vec<f64> = cycle.iter().map(|&(_, y)| y).collect();
             lows.push((begin, quantile(&mut values, 0.06)));
             heights.push(quantile(&mut values, 0.95) - quantile(&mut values, 0.05));
