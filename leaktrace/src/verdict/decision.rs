@@ -11,7 +11,7 @@ use super::weights::WEIGHTS;
 
 /// A leak has to be this much likelier, in log odds, than what is bounded: a false alarm costs more than one that comes
 /// a little later.
-const CAUTION: f64 = 0.7;
+const CAUTION: f64 = 1.0;
 
 /// A shape and its probability.
 pub(super) struct Decision {

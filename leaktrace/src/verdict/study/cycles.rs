@@ -75,7 +75,7 @@ impl Cycles {
         };
     }
 
-    /// Measures whole cycles: of each its low point, the level below which a sixteenth of it lies, and its mean.
+    /// Measures whole cycles: of each its low point, the level below which a twenty-fifth of it lies, and its mean.
     fn levels(&mut self, curve: &Curve) {
         let whole = (1.0 / self.period + 0.02).floor();
         let start = 0.5 * (1.0 - whole * self.period);
@@ -93,7 +93,7 @@ impl Cycles {
             }
             let begin = start + index as f64 * self.period;
             let mut values: Vec<f64> = cycle.iter().map(|&(_, y)| y).collect();
-            lows.push((begin, quantile(&mut values, 0.06)));
+            lows.push((begin, quantile(&mut values, 0.04)));
             heights.push(quantile(&mut values, 0.95) - quantile(&mut values, 0.05));
             means.push((begin, area.mean(begin, begin + self.period)));
         }
