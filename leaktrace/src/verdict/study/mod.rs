@@ -1,6 +1,8 @@
 //! What there is to see in a curve: measured once, then looked at by every pattern.
 
+mod area;
 mod cycles;
+mod grid;
 mod leap;
 mod moves;
 mod rate;
