@@ -14,6 +14,8 @@ pub(super) use cycles::Cycles;
 pub(super) use leap::Leap;
 pub(super) use moves::Moves;
 pub(super) use rate::{Rate, straight};
+#[cfg(test)]
+pub(super) use smooth::Kernel;
 pub(super) use smooth::Smooth;
 pub(super) use steps::Steps;
 pub(super) use tail::Tail;

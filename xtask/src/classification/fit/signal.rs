@@ -59,7 +59,7 @@ impl Scene<'_> {
 
     fn growth(&mut self, dice: &mut Dice) -> Vec<f64> {
         self.level = self.level.min((1.0 / (5.0 * self.slope_error)).min(0.6));
-        match dice.below(9) {
+        match dice.below(10) {
             0..=3 => {
                 if dice.chance(0.4) {
                     self.noise.errors = (0..self.count()).map(|_| dice.normal()).collect();
@@ -70,8 +70,11 @@ impl Scene<'_> {
                 let power = dice.range(1.2, 3.0);
                 self.draw(|x| x.powf(power))
             }
-            5 => {
-                let start = dice.range(0.1, 0.6);
+            5 | 8 => {
+                let late = dice.range(0.6, 0.94);
+                let is_late = dice.chance(0.5) && self.within(late, 1.1) >= 8;
+                let start = if is_late { late } else { dice.range(0.1, 0.6) };
+                self.level = self.level.min((1.0 - start).powf(1.5) / (5.0 * self.slope_error)).min(0.25);
                 self.draw(|x| ((x - start) / (1.0 - start)).max(0.0))
             }
             6 | 7 => {
