@@ -3,7 +3,10 @@
 //! One [`Tracker`] a process, fed with events. Times are nanoseconds of the kernel's monotonic clock, as records carry them.
 
 mod block;
+mod intervals;
 mod live;
+mod mapped;
+mod mappings;
 mod recent;
 mod series;
 mod site;
@@ -14,9 +17,13 @@ mod tracker;
 mod trends;
 
 pub use block::Block;
+pub use mapped::MappedTotals;
+pub use mappings::Mappings;
 pub use recent::Recent;
 pub use series::{Point, Series};
-pub use site::{Lifetimes, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds};
+pub use site::{
+    Lifetimes, MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds,
+};
 pub use totals::Totals;
 pub use tracker::{OldLive, Tracker};
 
@@ -29,11 +36,13 @@ pub struct Limits {
     pub max_sites: usize,
     /// Return addresses kept for the stacks of one process, 8 bytes each.
     pub max_frames: usize,
+    /// Mappings of one process, or parts where some were cut up; some 100 bytes each.
+    pub max_mappings: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_blocks: 50_000_000, max_sites: 1_000_000, max_frames: 16 << 20 }
+        Self { max_blocks: 50_000_000, max_sites: 1_000_000, max_frames: 16 << 20, max_mappings: 1 << 20 }
     }
 }
 

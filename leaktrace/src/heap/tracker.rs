@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::block::{BIRTH_UNIT_NS, Block, Loose};
 use super::live::LiveMap;
+use super::mappings::Mappings;
 use super::recent::Recent;
 use super::series::Series;
 use super::site::{Site, SiteIds};
@@ -11,7 +12,7 @@ use super::sites::{OVERFLOW_INDEX, Sites};
 use super::stacks::Arrival;
 use super::trends::Trends;
 use super::{Limits, Totals};
-use crate::event::Event;
+use crate::event::{Event, LossCounts};
 
 /// A reallocation under way: what its thread gave in.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,7 @@ pub struct Tracker {
     /// Reallocations under way, by thread.
     in_flight: FxHashMap<u32, InFlight>,
     sites: Sites,
+    mappings: Mappings,
     totals: Totals,
     trends: Trends,
     series: Series,
@@ -54,6 +56,7 @@ impl Tracker {
         Self {
             live: LiveMap::new(),
             in_flight: FxHashMap::default(),
+            mappings: Mappings::new(limits, start_ns, ids.clone()),
             sites: Sites::new(limits, start_ns, ids),
             totals: Totals::default(),
             trends: Trends::default(),
@@ -84,8 +87,10 @@ impl Tracker {
                 let birth = self.units(header.time_ns);
                 self.end_realloc(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
             }
-            Event::ReallocAbandoned { header, .. } | Event::Exit { header, .. } => {
+            Event::ReallocAbandoned { header, .. } => self.abandon_realloc(header.tid),
+            Event::Exit { header, .. } => {
                 self.abandon_realloc(header.tid);
+                self.mappings.apply(event, is_code);
             }
             Event::Stack { hash, truncated, frames, .. } => {
                 match self.sites.add_stack(hash, frames, truncated, is_code) {
@@ -94,8 +99,12 @@ impl Tracker {
                     Arrival::Rejected => self.totals.stacks_full += 1,
                 }
             }
-            Event::Exec { .. } => self.exec(),
+            Event::Exec { .. } => {
+                self.exec();
+                self.mappings.apply(event, is_code);
+            }
             Event::Fork { .. } | Event::ObjectsChanged { .. } => {}
+            _ => self.mappings.apply(event, is_code),
         }
     }
 
@@ -111,6 +120,7 @@ impl Tracker {
     /// again.
     pub fn code_changed(&mut self) {
         self.sites.code_changed();
+        self.mappings.code_changed();
     }
 
     /// Takes down the histories at time `t` (seconds since attach, going on from call to call), and gives back
@@ -120,6 +130,7 @@ impl Tracker {
         self.recent.push(t, self.totals.live_bytes);
         self.trends.tick(t, self.sites.as_slice());
         self.live.shrink();
+        self.mappings.tick(t);
     }
 
     /// Totals since attach.
@@ -127,14 +138,29 @@ impl Tracker {
         &self.totals
     }
 
-    /// All sites, the one without a stack and the one for all beyond the limit first.
+    /// What was mapped directly; none of it is part of the other figures.
+    pub const fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    /// What was lost of the heap and of the mappings, by cause.
+    pub fn losses(&self) -> LossCounts {
+        let mut losses = self.totals.losses();
+        losses.merge(&self.mappings.totals().losses());
+        losses
+    }
+
+    /// All sites of the heap, the one without a stack and the one for all beyond the limit first.
     pub fn sites(&self) -> &[Site] {
         self.sites.as_slice()
     }
 
-    /// The site with this id, if it is one of this process.
+    /// The site with this id, of the heap or of mappings, if it is one of this process.
     pub fn site(&self, id: u32) -> Option<&Site> {
-        self.sites().get(self.sites.index_of(id)? as usize)
+        match self.sites.index_of(id) {
+            Some(index) => self.sites().get(index as usize),
+            None => self.mappings.site(id),
+        }
     }
 
     /// Ids of sites whose call path became known since the last call: candidates for symbols.
@@ -144,7 +170,10 @@ impl Tracker {
 
     /// Recent growth of a site's live bytes, bytes a second; `None` until it was among the largest for three ticks.
     pub fn site_growth(&self, id: u32) -> Option<f64> {
-        self.trends.rate(self.sites.index_of(id)?)
+        match self.sites.index_of(id) {
+            Some(index) => self.trends.rate(index),
+            None => self.mappings.site_growth(id),
+        }
     }
 
     /// Recent growth of the process's live bytes, bytes a second; `None` before the third tick.
