@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     ("mappings::the_heap_stays_as_it_is_by_plain_probes", || heap(Language::C, &["--plain-probes"])),
     ("mappings::the_heap_of_jemalloc_stays_as_it_is", || preloaded("libjemalloc.so.2", "libjemalloc2")),
     ("mappings::what_small_calls_map_is_the_allocators_own", small_calls),
+    ("mappings::what_operator_new_maps_is_the_allocators_own", operator_new),
     ("mappings::sites_of_both_kinds", sites),
     ("mappings::thread_stacks", thread_stacks),
     ("mappings::nothing_is_probed_unless_asked_for", not_asked_for),
@@ -138,6 +139,30 @@ fn small_calls() -> Result<()> {
     let mapped = MappingLedger::of(ended.summary()?)?;
     ensure!((mapped.maps, mapped.live, mapped.reserved) == (0, 0, 0), "malloc's own: {mapped:?}");
     ensure!(victim.quit()?.success(), "the victim found its blocks damaged");
+    Ok(())
+}
+
+/// jemalloc and mimalloc map by the C library's mmap, within their own `operator new`: 100 MB here.
+fn operator_new() -> Result<()> {
+    let program = Build::new("newer.cpp", Language::Cpp).path()?;
+    let libraries = [("libjemalloc.so.2", "libjemalloc2"), ("libmimalloc.so.2", "libmimalloc2.0")];
+    for (library, package) in libraries {
+        for options in [&["--mmap"][..], &["--mmap", "--min-size", "1GiB"]] {
+            let mut victim = Victim::preloaded(&program, &[], &system_library(library, package)?)?;
+            let leaktrace = Leaktrace::attach(victim.pid(), options)?;
+            let ledger = victim.go_for_totals("go 3000")?;
+            let ended = leaktrace.stop()?;
+            ended.expect_success()?;
+            let (heap, mapped) = (Totals::of(ended.summary()?)?, MappingLedger::of(ended.summary()?)?);
+            ensure!(mapped == MappingLedger::default(), "{library}'s own: {mapped:?}");
+            if options.len() == 1 {
+                heap.expect_equal(&ledger)?;
+            } else {
+                ensure!((heap.allocs, heap.live_count, heap.lost()) == (0, 0, 0), "small blocks: {heap:?}");
+            }
+            ensure!(victim.quit()?.success(), "the victim did not end well");
+        }
+    }
     Ok(())
 }
 
