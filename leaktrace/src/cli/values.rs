@@ -106,6 +106,14 @@ pub(super) fn top(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A confidence: 0 to 1.
+pub(super) fn confidence(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(confidence) if (0.0..=1.0).contains(&confidence) => Ok(confidence),
+        _ => Err("a number from 0 to 1, such as 0.9".to_owned()),
+    }
+}
+
 /// Something that a symbol name can begin with.
 pub(super) fn symbol_prefix(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.$".contains(&byte);

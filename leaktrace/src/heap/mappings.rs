@@ -7,12 +7,14 @@
 use rustc_hash::FxHashMap;
 
 use super::block::{BIRTH_UNIT_NS, Block};
+use super::candidates::Judged;
+use super::histories::Histories;
 use super::intervals::{Intervals, Piece};
 use super::mapped::MappedTotals;
+use super::series::Series;
 use super::site::{MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
 use super::stacks::Arrival;
-use super::trends::Trends;
 use super::{Limits, OldLive};
 use crate::event::Event;
 
@@ -70,7 +72,8 @@ pub struct Mappings {
     in_flight: FxHashMap<u32, InFlight>,
     sites: Sites,
     totals: MappedTotals,
-    trends: Trends,
+    series: Series,
+    histories: Histories,
     start_ns: u64,
 }
 
@@ -84,7 +87,8 @@ impl Mappings {
             in_flight: FxHashMap::default(),
             sites: Sites::with_reserved(reserved, limits, start_ns, ids),
             totals: MappedTotals::default(),
-            trends: Trends::default(),
+            series: Series::default(),
+            histories: Histories::default(),
             start_ns,
         }
     }
@@ -132,7 +136,18 @@ impl Mappings {
 
     /// See [`super::Tracker::tick`].
     pub(super) fn tick(&mut self, t: f64) {
-        self.trends.tick(t, self.sites.as_slice());
+        let (series, start_ns) = (&self.series, self.start_ns);
+        self.histories.tick(t, self.sites.as_slice(), |site| {
+            let born = site.first_seen_ns.saturating_sub(start_ns) as f64 / 1e9;
+            series.newest_first().find(|tick| tick.t <= born).map(|tick| tick.t)
+        });
+        self.series.push(t, self.totals.live_bytes);
+    }
+
+    /// See [`super::Tracker::close`].
+    pub(super) fn close(&mut self) {
+        self.histories.close();
+        self.series.keep_recent();
     }
 
     /// See [`super::Tracker::code_changed`].
@@ -157,7 +172,29 @@ impl Mappings {
 
     /// See [`super::Tracker::site_growth`].
     pub(super) fn site_growth(&self, id: u32) -> Option<f64> {
-        self.trends.rate(self.sites.index_of(id)?)
+        self.histories.get(self.sites.index_of(id)?)?.series.rate()
+    }
+
+    /// See [`super::Tracker::site_history`].
+    pub(super) fn site_history(&self, id: u32) -> Option<Vec<(f64, f64)>> {
+        let index = self.sites.index_of(id)?;
+        let (tick, site) = (self.series.last()?, self.sites().get(index as usize)?);
+        self.histories.up_to(index, tick.t, site.live_bytes)
+    }
+
+    /// See [`super::Tracker::candidates`].
+    pub(super) fn candidates(&self, t: f64, max: usize) -> Vec<u32> {
+        let due = self.histories.candidates(t, max);
+        due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id)).collect()
+    }
+
+    /// See [`super::Tracker::judged`].
+    pub(super) fn judged(&mut self, id: u32, t: f64) {
+        let watched = self.sites.index_of(id).and_then(|index| self.histories.get_mut(index));
+        if let Some(watched) = watched {
+            let live_bytes = watched.series.last().map_or(0, |point| point.value);
+            watched.judged = Some(Judged { t, live_bytes });
+        }
     }
 
     /// Calls `f` for every range of memory that is mapped, in no particular order. A mapping that was cut up, or is
@@ -225,7 +262,7 @@ impl Mappings {
             self.totals.full += 1;
             self.totals.full_bytes = self.totals.full_bytes.saturating_add(piece.memory());
             if let Some(site) = self.sites.get_mut(site) {
-                site.count_allocation(piece.memory(), now_ns);
+                site.not_kept(piece.memory(), now_ns);
             }
             return;
         }
@@ -236,7 +273,7 @@ impl Mappings {
         self.totals.live_count += 1;
         self.totals.add_live(&piece);
         if let Some(site) = self.sites.get_mut(site) {
-            site.allocated(piece.memory(), now_ns);
+            site.allocated(piece.memory(), birth, now_ns);
         }
     }
 
@@ -281,12 +318,12 @@ impl Mappings {
         let age = self.units(now_ns).saturating_sub(mapping.birth);
         let Some(site) = self.sites.get_mut(mapping.site) else { return };
         match (how, is_last) {
-            (End::Unmapped, true) => site.freed(memory, age),
+            (End::Unmapped, true) => site.freed(memory, mapping.birth, age),
             (End::Unmapped, false) => {
                 site.freed_bytes = site.freed_bytes.saturating_add(memory);
                 site.live_bytes = site.live_bytes.saturating_sub(memory);
             }
-            (_, true) => site.dropped(memory),
+            (_, true) => site.dropped(memory, mapping.birth),
             (_, false) => site.live_bytes = site.live_bytes.saturating_sub(memory),
         }
     }
@@ -395,7 +432,8 @@ impl Mappings {
         self.living.clear();
         self.in_flight.clear();
         self.sites.exec();
-        self.trends.clear();
+        self.histories.restart(self.sites.as_slice().len());
+        self.series = Series::default();
     }
 }
 

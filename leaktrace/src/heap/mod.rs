@@ -3,23 +3,29 @@
 //! One [`Tracker`] a process, fed with events. Times are nanoseconds of the kernel's monotonic clock, as records carry them.
 
 mod block;
+mod candidates;
+mod cohorts;
+mod facts;
+mod histories;
 mod intervals;
 mod live;
 mod mapped;
 mod mappings;
-mod recent;
+mod outlines;
+mod scout;
 mod series;
 mod site;
 mod sites;
+mod slope;
 mod stacks;
+mod survival;
 mod totals;
 mod tracker;
-mod trends;
 
 pub use block::Block;
+pub use facts::SiteFacts;
 pub use mapped::MappedTotals;
 pub use mappings::Mappings;
-pub use recent::Recent;
 pub use series::{Point, Series};
 pub use site::{
     Lifetimes, MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds,
@@ -30,7 +36,7 @@ pub use tracker::{OldLive, Tracker};
 /// What a trace may hold in memory. Beyond a limit nothing is evicted: what does not fit is counted, by cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Live blocks of one process; each costs at most 64 bytes.
+    /// Live blocks of one process, at most 2^32 - 1; each costs at most 64 bytes.
     pub max_blocks: usize,
     /// Call sites of one process, at most 2^24 - 2.
     pub max_sites: usize,
@@ -48,3 +54,5 @@ impl Default for Limits {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ const NO_STACK_INDEX: u32 = 0;
 /// Index of the site for allocations beyond the limit.
 pub(super) const OVERFLOW_INDEX: u32 = 1;
 /// How many sites stand before the numbered ones.
-const RESERVED: usize = 2;
+pub(super) const RESERVED: usize = 2;
 
 /// How many hashes may be assigned for each site allowed: several hashes mean one site where they differ only in
 /// the junk behind the call path.
@@ -198,8 +198,11 @@ impl Sites {
         self.by_path.clear();
         self.cut.clear();
         for (index, site) in self.all.iter_mut().enumerate() {
-            site.end();
-            site.ended = index >= RESERVED;
+            if index < RESERVED {
+                site.restart();
+            } else {
+                site.end();
+            }
         }
     }
 }

@@ -3,14 +3,15 @@
 use rustc_hash::FxHashMap;
 
 use super::block::{BIRTH_UNIT_NS, Block, Loose};
+use super::candidates::Judged;
+use super::facts::{SiteFacts, site_facts};
+use super::histories::Histories;
 use super::live::LiveMap;
 use super::mappings::Mappings;
-use super::recent::Recent;
 use super::series::Series;
 use super::site::{Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
 use super::stacks::Arrival;
-use super::trends::Trends;
 use super::{Limits, Totals};
 use crate::event::{Event, LossCounts};
 
@@ -42,9 +43,8 @@ pub struct Tracker {
     sites: Sites,
     mappings: Mappings,
     totals: Totals,
-    trends: Trends,
     series: Series,
-    recent: Recent,
+    histories: Histories,
     max_blocks: u64,
     start_ns: u64,
 }
@@ -59,10 +59,10 @@ impl Tracker {
             mappings: Mappings::new(limits, start_ns, ids.clone()),
             sites: Sites::new(limits, start_ns, ids),
             totals: Totals::default(),
-            trends: Trends::default(),
-            series: Series::new(1.0),
-            recent: Recent::default(),
-            max_blocks: limits.max_blocks as u64,
+            series: Series::default(),
+            histories: Histories::default(),
+            // Cohorts count the living in 32 bits.
+            max_blocks: (limits.max_blocks as u64).min(u64::from(u32::MAX)),
             start_ns,
         }
     }
@@ -126,11 +126,22 @@ impl Tracker {
     /// Takes down the histories at time `t` (seconds since attach, going on from call to call), and gives back
     /// memory after a peak.
     pub fn tick(&mut self, t: f64) {
+        let (series, start_ns) = (&self.series, self.start_ns);
+        self.histories.tick(t, self.sites.as_slice(), |site| {
+            let born = site.first_seen_ns.saturating_sub(start_ns) as f64 / 1e9;
+            series.newest_first().find(|tick| tick.t <= born).map(|tick| tick.t)
+        });
         self.series.push(t, self.totals.live_bytes);
-        self.recent.push(t, self.totals.live_bytes);
-        self.trends.tick(t, self.sites.as_slice());
         self.live.shrink();
         self.mappings.tick(t);
+    }
+
+    /// The process is gone and no tick will follow: gives the memory of histories back, but for the recent past that
+    /// [`Tracker::site_growth`] and [`Tracker::growth`] tell of. Thousands of short-lived children would add up.
+    pub fn close(&mut self) {
+        self.histories.close();
+        self.mappings.close();
+        self.series.keep_recent();
     }
 
     /// Totals since attach.
@@ -168,22 +179,72 @@ impl Tracker {
         self.sites.take_new()
     }
 
-    /// Recent growth of a site's live bytes, bytes a second; `None` until it was among the largest for three ticks.
+    /// Recent growth of a site's live bytes, bytes a second; `None` until it was among those with a full history, the
+    /// largest and the fastest growing, for three ticks.
     pub fn site_growth(&self, id: u32) -> Option<f64> {
         match self.sites.index_of(id) {
-            Some(index) => self.trends.rate(index),
+            Some(index) => self.histories.get(index)?.series.rate(),
             None => self.mappings.site_growth(id),
         }
     }
 
-    /// Recent growth of the process's live bytes, bytes a second; `None` before the third tick.
-    pub fn growth(&self) -> Option<f64> {
-        self.recent.rate()
+    /// The history of a site's live bytes, oldest first: (seconds since attach, bytes), at most
+    /// [`Series::CAPACITY`] + 8 points. The last one is what it holds now, at the time of the last tick.
+    ///
+    /// The first one shows where the site began: nothing, at the last tick before its first allocation; or what it
+    /// held at the first tick, where it may be older than the trace. Sites that matter little have eight points.
+    /// `None` for a site of a former image, or one that is younger than the last tick.
+    pub fn site_history(&self, id: u32) -> Option<Vec<(f64, f64)>> {
+        let Some(index) = self.sites.index_of(id) else { return self.mappings.site_history(id) };
+        let (tick, site) = (self.series.last()?, self.sites().get(index as usize)?);
+        self.histories.up_to(index, tick.t, site.live_bytes)
     }
 
-    /// The history of the process's live bytes.
-    pub const fn series(&self) -> &Series {
-        &self.series
+    /// The history of the process's live bytes, oldest first: (seconds since attach, bytes), as of the last tick.
+    /// After exec it begins anew.
+    pub fn history(&self) -> Vec<(f64, f64)> {
+        self.series.points().map(|point| (point.t, point.value as f64)).collect()
+    }
+
+    /// Sites whose verdict is due at time `t`, the most urgent first, `max` at most. While they are few, those that
+    /// change are due about every second, those that do not every three; where there are more than `max`, all come in
+    /// turn, and those that keep growing up to eight times as often.
+    pub fn candidates(&self, t: f64, max: usize) -> Vec<u32> {
+        let due = self.histories.candidates(t, max);
+        let mut due = due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id));
+        let mut mapped = self.mappings.candidates(t, max).into_iter();
+        // By turns: neither kind may crowd out the other.
+        let mut all = Vec::new();
+        while all.len() < max {
+            let before = all.len();
+            all.extend(due.next());
+            all.extend(mapped.next());
+            if all.len() == before {
+                break;
+            }
+        }
+        all.truncate(max);
+        all
+    }
+
+    /// The site was judged at time `t`.
+    pub fn judged(&mut self, id: u32, t: f64) {
+        let Some(index) = self.sites.index_of(id) else { return self.mappings.judged(id, t) };
+        if let Some(watched) = self.histories.get_mut(index) {
+            let live_bytes = watched.series.last().map_or(0, |point| point.value);
+            watched.judged = Some(Judged { t, live_bytes });
+        }
+    }
+
+    /// What became of the blocks of a site up to `now_ns`; `None` where there is no such site.
+    pub fn site_facts(&self, id: u32, now_ns: u64) -> Option<SiteFacts> {
+        let now = now_ns.saturating_sub(self.start_ns) as f64 / BIRTH_UNIT_NS as f64;
+        Some(site_facts(self.site(id)?, now))
+    }
+
+    /// Recent growth of the process's live bytes, bytes a second; `None` before the third tick.
+    pub fn growth(&self) -> Option<f64> {
+        self.series.rate()
     }
 
     /// Calls `f` for every live block, in no particular order; blocks under reallocation are among them.
@@ -234,7 +295,7 @@ impl Tracker {
         if is_full {
             self.totals.blocks_full += 1;
             if let Some(site) = self.sites.get_mut(block.site) {
-                site.count_allocation(block.size, now_ns);
+                site.not_kept(block.size, now_ns);
             }
             return;
         }
@@ -244,7 +305,7 @@ impl Tracker {
         }
         self.totals.add_live(block.size);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.allocated(block.size, now_ns);
+            site.allocated(block.size, block.birth, now_ns);
         }
     }
 
@@ -254,7 +315,7 @@ impl Tracker {
         self.totals.displaced += 1;
         self.totals.remove_live(block.size);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.dropped(block.size);
+            site.dropped(block.size, block.birth);
         }
     }
 
@@ -269,7 +330,7 @@ impl Tracker {
         self.totals.remove_live(block.size);
         let age = self.units(now_ns).saturating_sub(block.birth);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.freed(block.size, age);
+            site.freed(block.size, block.birth, age);
         }
     }
 
@@ -328,6 +389,7 @@ impl Tracker {
         self.live = LiveMap::new();
         self.in_flight.clear();
         self.sites.exec();
-        self.trends.clear();
+        self.histories.restart(self.sites.as_slice().len());
+        self.series = Series::default();
     }
 }

@@ -7,7 +7,9 @@ use super::record::{
     ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary, SiteTick, Summary, Tick,
     V8, V8Heap,
 };
+use super::verdict::{Subject, SubjectKind, VerdictRecord};
 use crate::symbol::Frame;
+use crate::verdict::{Evidence, Pattern, Verdict};
 
 pub(crate) const PID: u32 = 4711;
 
@@ -202,10 +204,64 @@ pub(crate) fn summary() -> Summary {
     }
 }
 
+/// The verdict on a call site, with every field filled in.
+pub(crate) fn verdict() -> VerdictRecord {
+    VerdictRecord {
+        t: 192.0,
+        pid: Some(PID),
+        subject: Subject { kind: SubjectKind::Site, id: Some(1) },
+        file: None,
+        verdict: Verdict::Leak,
+        pattern: Some(Pattern::Linear),
+        confidence: 0.97,
+        growth_bytes_per_s: Some(1_650_000.0),
+        growth_ci95: Some([1_612_000.5, 1_690_120.25]),
+        live_bytes: 324_009_984,
+        live_count: Some(3_375_104),
+        allocs: Some(3_600_111),
+        frees: Some(225_007),
+        since_s: Some(4.0),
+        eta_to_limit_s: Some(3600.0),
+        stack: Some(stack()),
+        evidence: vec![
+            Evidence {
+                name: "trend".into(),
+                value: 0.999,
+                says: "it rises all the time: 99.9 % of all pairs of points do".into(),
+            },
+            Evidence {
+                name: "survival".into(),
+                value: 0.98,
+                says: "old blocks do not die: 98 % of those born in the first half still live".into(),
+            },
+        ],
+        cause: Some("blocks are allocated here and hardly ever freed".into()),
+        advice: Some("find who should free what createStringObject returns".into()),
+    }
+}
+
+/// The verdict on a file, as `leaktrace classify` gives it.
+pub(crate) fn verdict_of_file() -> VerdictRecord {
+    VerdictRecord {
+        t: 192.0,
+        pid: None,
+        subject: Subject::default(),
+        file: Some("heap.csv".into()),
+        live_count: None,
+        allocs: None,
+        frees: None,
+        stack: None,
+        cause: Some("something is allocated all the time and never freed".into()),
+        advice: Some("trace the process: sudo leaktrace --pid PID".into()),
+        ..verdict()
+    }
+}
+
 /// One record of each kind, with every optional field filled in; [`Level`] and [`EndReason`] in all values.
 pub(crate) fn every_record() -> Vec<Record> {
     let mut records = vec![Record::Header(header()), Record::Tick(tick(2.0, 1 << 20, 7))];
     records.extend(sites().into_iter().map(Record::Site));
+    records.extend([verdict(), verdict_of_file()].map(Record::Verdict));
     for level in [Level::Info, Level::Warning, Level::Error] {
         records.push(Record::Notice(notice(level, "1201 events were lost")));
     }

@@ -81,7 +81,7 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
                 self.comm = visible(&header.comm).into_owned();
                 return Ok(());
             }
-            Record::Site(_) => return Ok(()),
+            Record::Site(_) | Record::Verdict(_) => return Ok(()),
             Record::Notice(notice) => {
                 let line = notice_line(notice);
                 return writeln!(self.notices, "leaktrace: {line}")

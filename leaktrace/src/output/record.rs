@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::verdict::VerdictRecord;
 use crate::symbol::Frame;
 
 /// The number of the output schema.
@@ -23,6 +24,8 @@ pub enum Record {
     Tick(Tick),
     /// A call site that a tick named for the first time, or whose names became known.
     Site(Site),
+    /// What a series is: a leak, perhaps one, bounded, or too short to say.
+    Verdict(VerdictRecord),
     /// Something that the reader should know: losses, refusals, new allocators, exec.
     Notice(Notice),
     /// The last line: totals, largest sites with their stacks, and why the trace ended.

@@ -74,6 +74,7 @@ impl OutputThread {
             Record::Header(header) => (header.t, header.pid),
             Record::Tick(tick) => (tick.t, tick.pid),
             Record::Site(site) => (site.t, site.pid),
+            Record::Verdict(verdict) => (verdict.t, verdict.pid.unwrap_or_default()),
             Record::Notice(notice) => (notice.t, notice.pid),
             Record::Summary(summary) => {
                 (summary.t, summary.processes.first().map_or(0, |process| process.pid))

@@ -157,6 +157,7 @@ fn a_trace_by_hand_has_its_records_in_order() {
             Record::Tick(_) => "tick",
             Record::Site(_) => "site",
             Record::Notice(notice) => notice.code.as_str(),
+            Record::Verdict(_) => "verdict",
             Record::Summary(_) => "summary",
         })
         .collect();

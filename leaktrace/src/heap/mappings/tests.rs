@@ -270,7 +270,8 @@ fn check_invariants(mappings: &Mappings) -> Result<(), TestCaseError> {
     prop_assert_eq!(sum(|site| site.live_bytes), totals.live_bytes);
     prop_assert_eq!(sum(|site| site.alloc_bytes), totals.mapped_bytes);
     prop_assert_eq!(sum(|site| site.freed_bytes), totals.unmapped_bytes);
-    prop_assert_eq!(sum(|site| site.lifetimes.counts().iter().sum()), totals.unmaps);
+    // Exec forgets the ages at the two sites that outlive it.
+    prop_assert!(sum(|site| site.lifetimes.counts().iter().sum()) <= totals.unmaps);
     prop_assert!(totals.peak_live_bytes >= totals.live_bytes);
     let mut ranges = Vec::new();
     mappings.for_each_range(|range| ranges.push((range.address, range.size)));

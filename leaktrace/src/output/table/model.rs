@@ -103,7 +103,7 @@ impl Data {
                 }
                 self.notices.push_back(notice.clone());
             }
-            Record::Summary(_) => {}
+            Record::Verdict(_) | Record::Summary(_) => {}
         }
     }
 
