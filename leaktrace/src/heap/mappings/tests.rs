@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::Frames;
+use crate::heap::Tracker;
 
 const READ_WRITE: u32 = 3;
 
@@ -427,6 +428,38 @@ fn an_unmap_that_fails_changes_nothing() {
     apply(&mut mappings, Step::EndUnmap { tid: 1, succeeded: false }, 0);
     assert_eq!(*mappings.totals(), before);
     assert_eq!(mappings.intervals.iter().count(), 1);
+}
+
+#[test]
+fn sites_of_mappings_have_a_past_as_those_of_blocks_have() {
+    let mut tracker = Tracker::new(&Limits::default(), 0, SiteIds::default());
+    let mut ids = BTreeSet::new();
+    for second in 0..40_u32 {
+        let header = header(1, u64::from(second) * 1_000_000_000 + 500_000_000);
+        let address = 0x1000_0000 + u64::from(second) * 2 * PAGE;
+        let (length, protection, flags) = (PAGE, READ_WRITE, MAP_ANONYMOUS);
+        let stack = 5;
+        tracker.apply(&Event::Map { header, address, length, stack, protection, flags }, &|_| true);
+        tracker
+            .apply(&Event::Allocation { header, address: 16 + u64::from(second), size: 10, stack }, &|_| {
+                true
+            });
+        tracker.tick(f64::from(second + 1));
+        let due = tracker.candidates(f64::from(second + 1), 8);
+        for &id in &due {
+            tracker.judged(id, f64::from(second + 1));
+        }
+        ids.extend(due);
+    }
+    let mapping = tracker.mappings().sites()[2].id;
+    let block = tracker.sites()[2].id;
+    assert_ne!(mapping, block);
+    assert!(ids.contains(&mapping) && ids.contains(&block), "{ids:?}");
+    assert_eq!((tracker.site_growth(mapping), tracker.site_growth(block)), (Some(4096.0), Some(10.0)));
+    let history = tracker.site_history(mapping).unwrap();
+    assert_eq!(history.last(), Some(&(40.0, 40.0 * 4096.0)));
+    assert!(history.len() >= 30 && tracker.site_facts(mapping, 40_000_000_000).is_some());
+    assert_eq!(tracker.site(mapping).map(|site| site.live_count), Some(40));
 }
 
 #[test]
