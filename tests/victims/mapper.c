@@ -231,13 +231,15 @@ __attribute__((noinline)) static void map_over(struct worker *w, struct mapping 
 __attribute__((noinline)) static void fail(struct worker *w, struct mapping *m) {
     static volatile size_t huge = (size_t)1 << 56;
     uint64_t r = next_random(&w->random);
-    size_t length = m->pages ? (size_t)m->pages * PAGE : PAGE;
-    void *base = m->pages ? m->base : (void *)PAGE;
+    /* Only what is there: the holes may be another thread's by now, and it must find them as it left them. */
+    uint32_t first = 0, count = m->pages ? stretch(w, m, &first) : 1;
+    size_t length = (size_t)count * PAGE;
+    void *base = m->pages ? m->base + (size_t)first * PAGE : (void *)PAGE;
     int failed;
     switch (r % 6) {
     case 0: failed = mmap(NULL, huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; break;
     case 1: failed = mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; break;
-    case 2: failed = munmap((char *)base + 1, length) != 0; break;
+    case 2: failed = munmap((char *)base + 1, length - 1) != 0; break;
     case 3: failed = munmap(base, 0) != 0; break;
     case 4: failed = mremap(base, length, huge, MREMAP_MAYMOVE) == MAP_FAILED; break;
     /* musl rounds an address that is none of a page; nothing is ever mapped at the first ones. */

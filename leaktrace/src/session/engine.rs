@@ -270,7 +270,7 @@ impl EventThread {
     fn look_at(&mut self, event: &Event<'_>) {
         let process = event.header().process;
         let happening = match event {
-            Event::Stack { frames, .. } => {
+            Event::Stack { frames, .. } | Event::MappingStack { frames, .. } => {
                 if frames.iter().any(|address| !self.pipeline.knows_code(process, address)) {
                     self.refresh_code(process);
                 }
