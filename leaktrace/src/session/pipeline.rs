@@ -33,6 +33,8 @@ pub struct Pipeline {
     past: Vec<ProcessSummary>,
     past_losses: LossCounts,
     start_ns: u64,
+    /// Mappings are traced, so that their figures mean something.
+    mappings: bool,
     t: f64,
     costs_ns: [u32; 256],
     losses: LossCounts,
@@ -56,6 +58,7 @@ impl Pipeline {
             past: Vec::new(),
             past_losses: LossCounts::default(),
             start_ns: 0,
+            mappings: false,
             t: 0.0,
             costs_ns: [0; 256],
             losses: LossCounts::default(),
@@ -114,6 +117,7 @@ impl Pipeline {
 
     fn start(&mut self, header: &Header, start_ns: u64, out: &mut Vec<Record>) {
         self.start_ns = start_ns;
+        self.mappings = header.capture.mappings;
         out.push(Record::Header(header.clone()));
     }
 
@@ -246,8 +250,8 @@ impl Pipeline {
             && let Some((&oldest, _)) = gone.min_by_key(|(index, _)| **index)
             && let Some(traced) = self.processes.remove(&oldest)
         {
-            self.past_losses.merge(&traced.tracker.totals().losses());
-            self.past.push(process_summary(&traced));
+            self.past_losses.merge(&traced.tracker.losses());
+            self.past.push(process_summary(&traced, self.mappings));
         }
     }
 
@@ -271,7 +275,7 @@ impl Pipeline {
         counts.merge(&self.past_losses);
         counts.add(Cause::OutOfOrder, self.order.out_of_order());
         for traced in self.processes.values() {
-            counts.merge(&traced.tracker.totals().losses());
+            counts.merge(&traced.tracker.losses());
         }
         let causes = counts.iter().filter(|(_, count)| *count > 0);
         let causes = causes.map(|(name, count)| (name.to_owned(), count)).collect();
@@ -315,6 +319,7 @@ impl Pipeline {
             free_bytes: totals.free_bytes,
             rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
             rss_split: traced.usage.as_ref().map(|usage| usage.split.clone()),
+            mapped: self.mappings.then(|| traced.mapped()),
             fragmentation: None,
             v8: None,
             losses: losses.clone(),
@@ -334,7 +339,7 @@ impl Pipeline {
             processes: self
                 .processes
                 .values()
-                .map(process_summary)
+                .map(|traced| process_summary(traced, self.mappings))
                 .chain(self.past.iter().cloned())
                 .collect(),
             sites: ranking::summary(self.processes.values(), &self.view, self.now_ns(), &self.names),
@@ -372,6 +377,17 @@ impl Pipeline {
             traced.tracker.for_each_block(|block| {
                 let age = now.saturating_sub(block.birth_ns) as f64 / 1e9;
                 f(traced.pid, age, block);
+            });
+        }
+    }
+
+    /// Calls `f` with the process id and age in seconds of every range of memory that is mapped.
+    pub fn for_each_mapped_range(&self, mut f: impl FnMut(u32, f64, Block)) {
+        let now = self.now_ns();
+        for traced in self.processes.values() {
+            traced.tracker.mappings().for_each_range(|range| {
+                let age = now.saturating_sub(range.birth_ns) as f64 / 1e9;
+                f(traced.pid, age, range);
             });
         }
     }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap, time::Duration};
 use crate::{
     cli::Sort,
     heap::Site,
-    output::record::{SiteSummary, SiteTick},
+    output::record::{SiteKind, SiteSummary, SiteTick},
 };
 
 use super::traced::{Names, Traced};
@@ -77,24 +77,41 @@ fn key(site: &SiteTick, sort: Sort) -> (Reverse<u64>, Reverse<u64>, u32) {
 
 fn candidates(traced: &Traced, view: &View, now_ns: u64) -> Vec<SiteTick> {
     let tracker = &traced.tracker;
+    let (blocks, mapped) = (tracker.sites(), tracker.mappings().sites());
+    let kinds = [(SiteKind::Heap, blocks), (SiteKind::Mapping, mapped)];
     let Some(age) = view.older_than else {
-        let sites = tracker.sites().iter().filter(|site| site.allocs > 0);
-        return sites.map(|site| figures(traced, site, site.live_bytes, site.live_count, now_ns)).collect();
+        let of_kind = |(kind, sites): (SiteKind, &[Site])| {
+            let sites = sites.iter().filter(|site| site.allocs > 0);
+            let all = sites.map(|site| figures(traced, kind, site, site.live_bytes, site.live_count, now_ns));
+            all.collect::<Vec<_>>()
+        };
+        return kinds.into_iter().flat_map(of_kind).collect();
     };
     let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    let old = tracker.older_than(cutoff);
-    old.iter()
-        .filter_map(|old| {
-            let site = tracker.site(old.site)?;
-            Some(figures(traced, site, old.live_bytes, old.live_count, now_ns))
-        })
-        .collect()
+    let old = [
+        (SiteKind::Heap, tracker.older_than(cutoff)),
+        (SiteKind::Mapping, tracker.mappings().older_than(cutoff)),
+    ];
+    let old = old.into_iter().flat_map(|(kind, sums)| sums.into_iter().map(move |sum| (kind, sum)));
+    old.filter_map(|(kind, old)| {
+        let site = tracker.site(old.site)?;
+        Some(figures(traced, kind, site, old.live_bytes, old.live_count, now_ns))
+    })
+    .collect()
 }
 
-fn figures(traced: &Traced, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
+fn figures(
+    traced: &Traced,
+    kind: SiteKind,
+    site: &Site,
+    live_bytes: u64,
+    live_count: u64,
+    now_ns: u64,
+) -> SiteTick {
     let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
     SiteTick {
         site: site.id,
+        kind,
         function: None,
         live_bytes,
         live_count,

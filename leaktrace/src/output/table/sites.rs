@@ -10,6 +10,7 @@ use super::head::growth;
 use super::model::{Model, Row};
 use crate::cli::Sort;
 use crate::output::escape::{cut_end, cut_middle, visible};
+use crate::output::record::SiteKind;
 use crate::output::{stack, text};
 
 /// Narrower screens show only live bytes and growth beside the name.
@@ -91,8 +92,12 @@ fn figures(row: Row<'_>, chosen: bool, palette: Palette, width: usize) -> Line<'
     } else {
         spans.push(Span::styled(format!("{rate:>11} "), rate_style));
     }
-    let name = stack::shorten(&function(row), width.saturating_sub(used + 1));
-    spans.push(Span::styled(format!(" {name}"), palette.accent()));
+    let mark = match site.kind {
+        SiteKind::Heap => "",
+        SiteKind::Mapping => " (mapped)",
+    };
+    let name = stack::shorten(&function(row), width.saturating_sub(used + 1 + mark.len()));
+    spans.push(Span::styled(format!(" {name}{mark}"), palette.accent()));
     let line = Line::from(spans);
     if chosen { line.patch_style(Palette::strong()) } else { line }
 }
