@@ -18,8 +18,8 @@ pub(super) const LONG_ABOUT: &str = "\
 Finds the memory leak in a process that is already running, without restarting it and without code injected into it.
 
 The allocation functions of the process (malloc, free, operator new, of glibc, musl, jemalloc, tcmalloc and mimalloc) \
-get uprobes. leaktrace keeps what was allocated and not freed since it attached, by call site: a call site whose live \
-bytes only grow is a leak. On a terminal it shows a live table; into a pipe it writes NDJSON.";
+get uprobes. leaktrace keeps what was allocated and not freed since it attached, by call site, and judges how it moves: \
+a leak, a suspect, or bounded, in which pattern, how fast, and how sure that is. On a terminal it shows a live table; into a pipe it writes NDJSON.";
 
 pub(super) const AFTER_HELP: &str = "\
 Examples:
@@ -38,6 +38,10 @@ Examples:
       sudo leaktrace --pid $(pgrep -o postgres) --children --duration 10m
   Only what has lived for half a minute, fastest growth first:
       sudo leaktrace --pid 1234 --older-than 30s --sort growth
+  The leaks with their line of code, as they become known:
+      sudo leaktrace --pid 1234 | jq -c 'select(.type==\"verdict\" and .verdict==\"leak\") | {culprit,confidence}'
+  Ten minutes in a test: fail where something leaks:
+      sudo leaktrace --pid 1234 --duration 10m --fail-on-leak > trace.ndjson
   The live bytes of each second, for a program:
       sudo leaktrace --pid 1234 | jq -c 'select(.type==\"tick\") | {t,live_bytes}'
   Trace a command from its first allocation:

@@ -85,6 +85,9 @@ pub struct TraceOptions {
     /// How it is shown.
     #[command(flatten)]
     pub view: ViewOptions,
+    /// What follows from verdicts.
+    #[command(flatten)]
+    pub verdicts: VerdictOptions,
     /// Writing a recording.
     #[command(flatten)]
     pub recording: RecordingOptions,
@@ -199,6 +202,19 @@ pub struct ViewOptions {
     pub dump_live: Option<PathBuf>,
 }
 
+/// What follows from verdicts.
+#[derive(Clone, Debug, Args)]
+pub struct VerdictOptions {
+    /// Exit with 10 if a leak stands at the end, this sure or surer [default where given: 0.9]
+    ///
+    /// What counts are the verdicts that stand when the trace ends, as `summary.leaks` tells them: a leak that was
+    /// taken back meanwhile does not. A trace that is shorter than a minute rarely has one.
+    #[arg(long, value_name = "CONFIDENCE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = defaults::FAIL_ON_LEAK, value_parser = values::confidence)]
+    #[arg(help_heading = help::VIEW)]
+    pub fail_on_leak: Option<f64>,
+}
+
 /// Writing a recording.
 #[derive(Clone, Debug, Args)]
 pub struct RecordingOptions {
@@ -274,6 +290,10 @@ pub struct ReplayOptions {
     /// How it is shown.
     #[command(flatten)]
     pub view: ViewOptions,
+
+    /// What follows from verdicts.
+    #[command(flatten)]
+    pub verdicts: VerdictOptions,
 }
 
 /// What `leaktrace classify` is asked.

@@ -65,6 +65,17 @@ fn subcommands_have_their_options() {
 }
 
 #[test]
+fn failing_on_leaks_has_a_usual_confidence() {
+    let asked = |argument: &str| parse(&["--pid", "1", argument]).unwrap().trace.verdicts.fail_on_leak;
+    assert_eq!(asked("--no-color"), None);
+    assert_eq!(asked("--fail-on-leak"), Some(0.9));
+    assert_eq!(asked("--fail-on-leak=0.5"), Some(0.5));
+    let replay = parse(&["replay", "--fail-on-leak", "a.leaktrace"]).unwrap();
+    let Some(Command::Replay(replay)) = replay.command else { panic!("not replay") };
+    assert_eq!(replay.verdicts.fail_on_leak, Some(0.9));
+}
+
+#[test]
 fn classify_takes_files_and_its_confidence_only_behind_an_equals_sign() {
     let classify = |arguments: &[&str]| match parse(arguments).unwrap().command {
         Some(Command::Classify(options)) => options,
@@ -91,6 +102,8 @@ fn classify_takes_files_and_its_confidence_only_behind_an_equals_sign() {
 #[case::sort(&["--pid", "1", "--sort", "size"], ErrorKind::InvalidValue)]
 #[case::bare_word(&["redis"], ErrorKind::UnknownArgument)]
 #[case::limit_alone(&["--pid", "1", "--record-limit", "1M"], ErrorKind::MissingRequiredArgument)]
+#[case::too_sure(&["--pid", "1", "--fail-on-leak=1.1"], ErrorKind::ValueValidation)]
+#[case::sure_of_nan(&["--pid", "1", "--fail-on-leak=nan"], ErrorKind::ValueValidation)]
 #[case::replay_nothing(&["replay"], ErrorKind::MissingRequiredArgument)]
 #[case::classify_confidence(&["classify", "--fail-on-leak=1.01"], ErrorKind::ValueValidation)]
 #[case::classify_no_confidence(&["classify", "--fail-on-leak=NaN"], ErrorKind::ValueValidation)]

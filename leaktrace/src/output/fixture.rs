@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Mapped, Notice, Overhead, Probe,
-    ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary, SiteTick, Summary, Tick,
-    V8, V8Heap,
+    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Mapped, MemoryLimit, Notice,
+    Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
+    SiteTick, Summary, Tick, V8, V8Heap, VerdictCounts,
 };
 use super::verdict::{Subject, SubjectKind, VerdictRecord};
 use crate::symbol::Frame;
@@ -90,6 +90,11 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
         rss_bytes: Some(live_bytes + (90 << 20)),
         rss_split: Some(RssSplit { anon_bytes: 1, file_bytes: 2, shmem_bytes: 3, swap_bytes: 4 }),
         mapped: None,
+        memory_limit: Some(MemoryLimit {
+            name: "memory.max".into(),
+            limit_bytes: 2 << 30,
+            headroom_bytes: 1 << 30,
+        }),
         fragmentation: Some(Fragmentation { utilisation: Some(0.8) }),
         v8: Some(V8Heap { used_bytes: Some(5) }),
         losses: losses(lost),
@@ -195,13 +200,46 @@ pub(crate) fn summary() -> Summary {
             .sites
             .iter()
             .zip(sites())
-            .map(|(figures, site)| SiteSummary { pid: PID, figures: figures.clone(), stack: site.stack })
+            .map(|(figures, site)| SiteSummary {
+                pid: PID,
+                figures: figures.clone(),
+                verdict: (site.site < 3).then_some(Verdict::Leak),
+                pattern: (site.site < 3).then_some(Pattern::Linear),
+                confidence: (site.site < 3).then_some(0.97),
+                stack: site.stack,
+            })
             .collect(),
+        leaks: leaks(),
+        verdicts: VerdictCounts { leak: 3, suspect: 2, bounded: 1 },
         losses: last.losses,
         events: 9_012_345,
         own_cpu_s: 2.3,
         own_peak_rss_bytes: 14 << 20,
     }
+}
+
+/// What stands at the end: a leak, the process that has it, and a suspect without names.
+pub(crate) fn leaks() -> Vec<VerdictRecord> {
+    let process = VerdictRecord {
+        subject: Subject { kind: SubjectKind::Process, id: Some(u64::from(PID)) },
+        confidence: 0.91,
+        culprit: None,
+        stack: None,
+        ..verdict()
+    };
+    let suspect = VerdictRecord {
+        subject: Subject { kind: SubjectKind::Site, id: Some(3) },
+        verdict: Verdict::Suspect,
+        pattern: Some(Pattern::Spike),
+        confidence: 0.6,
+        growth_bytes_per_s: None,
+        growth_ci95: None,
+        eta_to_limit_s: None,
+        culprit: None,
+        stack: Some(Vec::new()),
+        ..verdict()
+    };
+    vec![verdict(), process, suspect]
 }
 
 /// The verdict on a call site, with every field filled in.
@@ -222,6 +260,7 @@ pub(crate) fn verdict() -> VerdictRecord {
         frees: Some(225_007),
         since_s: Some(4.0),
         eta_to_limit_s: Some(3600.0),
+        culprit: stack().into_iter().nth(2),
         stack: Some(stack()),
         evidence: vec![
             Evidence {
@@ -250,6 +289,7 @@ pub(crate) fn verdict_of_file() -> VerdictRecord {
         live_count: None,
         allocs: None,
         frees: None,
+        culprit: None,
         stack: None,
         cause: Some("something is allocated all the time and never freed".into()),
         advice: Some("trace the process: sudo leaktrace --pid PID".into()),
@@ -275,6 +315,7 @@ pub(crate) fn every_record() -> Vec<Record> {
 pub(crate) fn leaking_service(lost: u64) -> Vec<Record> {
     let mut records = vec![Record::Header(header())];
     records.extend(sites().into_iter().map(Record::Site));
+    records.extend(leaks().into_iter().map(Record::Verdict));
     for second in 0..=192_u64 {
         let wave = (second % 12) * (900 << 10);
         let loss = if second > 100 { lost } else { 0 };

@@ -5,6 +5,7 @@ pub mod dump;
 pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod leak;
 pub mod ndjson;
 pub mod plain;
 mod plot;

@@ -1,4 +1,4 @@
-//! The table where there is no terminal: a line a tick, notices, and the summary.
+//! The table where there is no terminal: a line a tick, a line a verdict, notices, and the summary.
 //!
 //! Data goes to one writer (standard output), notices to another (standard error).
 
@@ -10,9 +10,9 @@ use super::escape::visible;
 use super::rates::Rates;
 use super::record::{Level, Notice, Record, Tick};
 use super::sink::{Sink, SinkError};
-use super::{summary, text};
+use super::{leak, summary, text};
 
-/// Writes a line a tick and the summary; see the module.
+/// Writes a line a tick, a line a verdict and the summary; see the module.
 pub struct PlainWriter<W, N> {
     data: W,
     notices: N,
@@ -81,7 +81,10 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
                 self.comm = visible(&header.comm).into_owned();
                 return Ok(());
             }
-            Record::Site(_) | Record::Verdict(_) => return Ok(()),
+            Record::Site(_) => return Ok(()),
+            Record::Verdict(verdict) => {
+                format!("{:>7}  {}\n", text::duration(verdict.t), leak::line(verdict))
+            }
             Record::Notice(notice) => {
                 let line = notice_line(notice);
                 return writeln!(self.notices, "leaktrace: {line}")
@@ -120,6 +123,7 @@ mod tests {
             Record::Header(fixture::header()),
             Record::Tick(fixture::tick(0.2, 1 << 20, 0)),
             Record::Tick(fixture::tick(1.2, 3 << 20, 41)),
+            Record::Verdict(fixture::verdict()),
             Record::Notice(hostile),
             Record::Summary(fixture::summary()),
         ];
@@ -132,7 +136,7 @@ mod tests {
             "leaktrace: warning: lost \\x1b[31mevents (pid 4711, at 12s)\n"
         );
         let data = String::from_utf8(data).unwrap();
-        let ticks: Vec<_> = data.lines().take(2).collect();
+        let ticks: Vec<_> = data.lines().take(3).collect();
         insta::assert_snapshot!("ticks", ticks.join("\n"));
         assert!(data.contains("ended by the user"));
     }

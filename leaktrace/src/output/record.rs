@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::verdict::VerdictRecord;
 use crate::symbol::Frame;
+use crate::verdict::{Pattern, Verdict};
 
 /// The number of the output schema.
 pub const SCHEMA: u32 = 1;
@@ -162,6 +163,8 @@ pub struct Tick {
     pub rss_split: Option<RssSplit>,
     /// Memory mapped directly; null unless it is traced (`--mmap`).
     pub mapped: Option<Mapped>,
+    /// The limit on memory that the process will reach first; null without one, and once the process is gone.
+    pub memory_limit: Option<MemoryLimit>,
     /// How the heap is used; null until it is measured.
     pub fragmentation: Option<Fragmentation>,
     /// The JavaScript heap; null where there is none, or where it is not read.
@@ -226,6 +229,18 @@ pub struct RssSplit {
     pub shmem_bytes: u64,
     /// Swapped out (not part of the resident set).
     pub swap_bytes: u64,
+}
+
+/// A limit on the memory of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryLimit {
+    /// What sets it: `memory.max`, `memory.high` or `memory.limit_in_bytes` of a control group, `RLIMIT_AS`, `RLIMIT_DATA`.
+    pub name: String,
+    /// The limit in bytes.
+    pub limit_bytes: u64,
+    /// Bytes that may still come before it is reached; of a control group after file pages that are not in use are
+    /// given up.
+    pub headroom_bytes: u64,
 }
 
 /// How the heap is used.
@@ -366,6 +381,11 @@ pub struct Summary {
     pub ended: EndReason,
     /// Totals of each process traced, the target first.
     pub processes: Vec<ProcessSummary>,
+    /// The leaks and suspects that stand at the end: leaks first, call sites before what contains them, then by
+    /// confidence × rate; at most as many as sites are shown.
+    pub leaks: Vec<VerdictRecord>,
+    /// How many subjects have which verdict at the end.
+    pub verdicts: VerdictCounts,
     /// The largest sites of all processes, in the asked order.
     pub sites: Vec<SiteSummary>,
     /// Everything that was lost, by cause.
@@ -376,6 +396,18 @@ pub struct Summary {
     pub own_cpu_s: f64,
     /// Largest resident set of leaktrace itself.
     pub own_peak_rss_bytes: u64,
+}
+
+/// How many subjects of verdicts have which: call sites that ever were a leak or suspect, and for each process its live
+/// bytes and its resident set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerdictCounts {
+    /// Leaks.
+    pub leak: u64,
+    /// Suspects.
+    pub suspect: u64,
+    /// Bounded ones.
+    pub bounded: u64,
 }
 
 /// Totals of one process.
@@ -416,6 +448,12 @@ pub struct SiteSummary {
     /// The site's last figures.
     #[serde(flatten)]
     pub figures: SiteTick,
+    /// Its verdict; null where it never was a leak or suspect.
+    pub verdict: Option<Verdict>,
+    /// The pattern of its series, by its verdict.
+    pub pattern: Option<Pattern>,
+    /// How likely verdict and pattern are right, 0..1.
+    pub confidence: Option<f64>,
     /// Innermost first; empty where the stack could not be taken.
     pub stack: Vec<Frame>,
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::escape::{cut_middle, visible};
 use super::record::{EndReason, Losses, Mapped, ProcessSummary, SiteKind, SiteSummary, Summary};
-use super::{stack, text};
+use super::{leak, stack, text};
 
 /// Deeper callers tell less; NDJSON has them all.
 const MAX_FRAMES: usize = 24;
@@ -24,6 +24,7 @@ fn write_summary(out: &mut String, summary: &Summary) -> fmt::Result {
         EndReason::Interrupted => "ended by the user",
         EndReason::RecordingCut => "the recording ends here, cut short: its run did not end properly",
     };
+    write_leaks(out, summary)?;
     writeln!(out, "traced {}, {why}", text::duration(summary.t))?;
     for process in &summary.processes {
         write_process(out, process)?;
@@ -45,6 +46,22 @@ fn write_summary(out: &mut String, summary: &Summary) -> fmt::Result {
         write_site(out, rank + 1, site, summary.processes.len() > 1)?;
     }
     Ok(())
+}
+
+/// What stands comes first: it is what the reader came for.
+fn write_leaks(out: &mut String, summary: &Summary) -> fmt::Result {
+    if summary.leaks.is_empty() {
+        return Ok(());
+    }
+    for record in &summary.leaks {
+        writeln!(out, "{}", leak::line(record))?;
+    }
+    let told = summary.leaks.len() as u64;
+    match summary.verdicts.leak.saturating_add(summary.verdicts.suspect).saturating_sub(told) {
+        0 => {}
+        more => writeln!(out, "and {} more leaks and suspects", text::count(more))?,
+    }
+    writeln!(out)
 }
 
 fn write_process(out: &mut String, process: &ProcessSummary) -> fmt::Result {
@@ -123,6 +140,9 @@ fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool)
     if with_pid {
         write!(out, "; pid {}", site.pid)?;
     }
+    if let Some(verdict) = site.verdict {
+        write!(out, "; {}, {}", leak::verdict(verdict), leak::pattern(site.pattern))?;
+    }
     writeln!(out, "  [site {}]", figures.site)?;
 
     let frames = stack::from_culprit(&site.stack, figures.function.as_deref());
@@ -168,7 +188,7 @@ mod tests {
         let mut summary = fixture::summary();
         summary.processes[0].mapped = Some(fixture::mapped());
         let figures = fixture::mapping_site();
-        summary.sites = vec![SiteSummary { pid: fixture::PID, figures, stack: Vec::new() }];
+        summary.sites = vec![SiteSummary { pid: fixture::PID, figures, ..SiteSummary::default() }];
         let text = render(&summary);
         for line in [
             "  mapped      12.0 MiB in 3 mappings; peak 40.0 MiB; 1.0 GiB reserved without access\n",

@@ -69,6 +69,9 @@ pub struct VerdictRecord {
     pub since_s: Option<f64>,
     /// Seconds until the nearest limit is reached at this rate; null without a limit, or without growth.
     pub eta_to_limit_s: Option<f64>,
+    /// The innermost frame of the stack that is not the allocator's own: the line of code to look at. Null for what is
+    /// no call site, and until the names of the stack are known.
+    pub culprit: Option<Frame>,
     /// Innermost first; null for what is no call site, empty where the stack could not be taken.
     pub stack: Option<Vec<Frame>>,
     /// What speaks for it and against it, the weightiest first.
@@ -126,6 +129,7 @@ impl VerdictRecord {
             frees: about.frees,
             since_s: seconds(judgement.since_s),
             eta_to_limit_s: seconds(judgement.eta_to_limit_s),
+            culprit: None,
             stack: about.stack,
             // JSON has no figure for what is not finite.
             evidence: judgement.evidence.iter().filter(|one| one.value.is_finite()).map(rounded).collect(),

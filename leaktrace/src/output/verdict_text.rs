@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 
 use super::escape::{cut_middle, visible, width};
 use super::verdict::VerdictRecord;
-use super::{plot, text};
-use crate::verdict::{Pattern, Samples, Verdict};
+use super::{leak, plot, text};
+use crate::verdict::{Samples, Verdict};
 
 /// Columns before the text of a line.
 const INDENT: usize = 12;
@@ -70,25 +70,13 @@ fn title(out: &mut String, record: &VerdictRecord, look: Look, columns: usize) -
         Verdict::InsufficientData => ("insufficient data", "2"),
     };
     let (on, off) = if look.colour { (format!("\x1b[{sgr}m"), "\x1b[0m") } else { (String::new(), "") };
-    let pattern = record.pattern.map_or(String::new(), |pattern| format!(", {}", pattern_word(pattern)));
+    let pattern =
+        record.pattern.map_or(String::new(), |pattern| format!(", {}", leak::pattern(Some(pattern))));
     let said = format!("{pattern}; confidence {:.2}", record.confidence);
     let name = record.file.as_deref().map(|file| if file == "-" { "standard input" } else { file });
     let room = columns.saturating_sub(width(word) + width(&said) + 2).max(8);
     let name = cut_middle(name.unwrap_or("series"), room);
     writeln!(out, "{name}: {on}{word}{off}{said}")
-}
-
-/// The pattern as people call it.
-const fn pattern_word(pattern: Pattern) -> &'static str {
-    match pattern {
-        Pattern::Linear => "linear",
-        Pattern::Staircase => "staircase",
-        Pattern::Periodic => "periodic",
-        Pattern::Spike => "spike",
-        Pattern::Warmup => "warm-up",
-        Pattern::Steady => "steady",
-        Pattern::Shrinking => "shrinking",
-    }
 }
 
 fn growth(record: &VerdictRecord, samples: &Samples) -> String {

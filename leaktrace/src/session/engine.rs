@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    fail_on_leak,
     input::{Fact, Input},
     pipeline::Pipeline,
     ranking::View,
@@ -70,6 +71,8 @@ pub(super) struct Setup {
     pub(super) view: View,
     pub(super) output: OutputThread,
     pub(super) recorder: Option<Recorder>,
+    /// Fail at the end if a leak of this confidence stands.
+    pub(super) fail_on_leak: Option<f64>,
     pub(super) happenings: UnboundedSender<Happening>,
     /// What must be known before the first event is read.
     pub(super) first: Vec<Fact>,
@@ -143,6 +146,7 @@ fn run(
             pipeline: Pipeline::new(setup.view, Limits::default()),
             output: setup.output,
             recorder: setup.recorder,
+            fail_on_leak: setup.fail_on_leak,
             happenings: setup.happenings,
             symbolizer,
             processes: HashMap::new(),
@@ -176,6 +180,7 @@ struct EventThread {
     pipeline: Pipeline,
     output: OutputThread,
     recorder: Option<Recorder>,
+    fail_on_leak: Option<f64>,
     happenings: UnboundedSender<Happening>,
     symbolizer: Symbolizer,
     processes: HashMap<u16, Watched>,
@@ -347,6 +352,7 @@ impl EventThread {
         self.pipeline.step(&end, &mut self.records);
         // After the end is told, as a replay does it: ages are those at the end.
         let dumped = dump.map_or(Ok(()), |path| dump_live(&self.pipeline, &path));
+        let judged = fail_on_leak::check(&self.pipeline, self.fail_on_leak);
         let recorded = self.recorder.take().map_or(Ok(()), |recorder| recorder.finish(end));
         let last = self.records.pop();
         for record in self.records.drain(..) {
@@ -355,7 +361,8 @@ impl EventThread {
         let written = self.output.finish(last).map_err(crate::output::sink::SinkError::into_failure);
         dumped?;
         recorded?;
-        written.or_else(|failure| failure.map_or(Ok(()), Err))
+        written.or_else(|failure| failure.map_or(Ok(()), Err))?;
+        judged
     }
 }
 

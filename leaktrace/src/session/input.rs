@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    output::record::{EndReason, Header, Notice, RssSplit},
+    output::record::{EndReason, Header, MemoryLimit, Notice, RssSplit},
     symbol::Frame,
 };
 
@@ -127,6 +127,9 @@ pub struct ProcessUsage {
     pub rss_bytes: u64,
     /// The same by kind.
     pub split: RssSplit,
+    /// The limit on memory that it will reach first. Recordings of earlier versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<MemoryLimit>,
     /// Its children that are not traced: asked for where `--children` was not given.
     pub untraced_children: Vec<Child>,
 }

@@ -26,7 +26,7 @@ use crate::{
         plan::Returns,
         programs::{Programs, Settings},
     },
-    target::{allocator::DiscoverOptions, find, process::Process, system::System},
+    target::{allocator::DiscoverOptions, find, limit::Limits, process::Process, system::System},
 };
 
 /// Traces as the command line asks.
@@ -93,7 +93,15 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let mut first = vec![Fact::Start { header: Box::new(header), start_ns: clock.start_ns }];
     first.extend(process_facts(0, &process, &maps, launched.is_some()));
     first.push(Fact::Costs { ns: found.costs() });
-    let engine = Engine::start(Setup { ring, view, output, recorder, happenings, first })?;
+    let engine = Engine::start(Setup {
+        ring,
+        view,
+        output,
+        recorder,
+        fail_on_leak: options.verdicts.fail_on_leak,
+        happenings,
+        first,
+    })?;
     let mut supervisor = Supervisor {
         attacher,
         engine,
@@ -106,6 +114,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         baseline,
         looks: Vec::new(),
         own_cpu: (own_cpu_s(), 0.0),
+        limits: Limits::new(),
         launched,
     };
     supervisor.tell_found(0, pid, &found, true);

@@ -5,6 +5,7 @@ mod classify;
 mod clock;
 mod doctor;
 mod engine;
+mod fail_on_leak;
 mod follow;
 mod input;
 mod launch;
@@ -19,6 +20,7 @@ pub mod series_file;
 mod sinks;
 mod supervisor;
 mod traced;
+mod verdicts;
 mod watch;
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Inputs in, records out: the state of a whole trace, live or replayed. Pure: what it knows of time, processes and
 //! symbols, it was told.
 
+mod questions;
+
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    cli::Sort,
     event::{Batch, Cause, DecodeError, Event, LossCounts, OrderCheck},
-    heap::{Block, Limits, SiteIds, Tracker},
+    heap::{Limits, Series, SiteIds, Tracker},
     output::record::{
         EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord,
         Summary, Tick as TickRecord,
@@ -20,6 +21,7 @@ use super::{
     input::{Fact, Input, Tick},
     ranking::{self, View},
     traced::{Names, Traced, is_code, process_summary},
+    verdicts::{Moment, Verdicts},
 };
 
 /// The state of a trace.
@@ -29,6 +31,7 @@ pub struct Pipeline {
     ids: SiteIds,
     processes: BTreeMap<u16, Traced>,
     names: HashMap<u32, Names>,
+    verdicts: Verdicts,
     /// Totals of processes that ended long ago, and what was lost of them.
     past: Vec<ProcessSummary>,
     past_losses: LossCounts,
@@ -55,6 +58,7 @@ impl Pipeline {
             ids: SiteIds::default(),
             processes: BTreeMap::new(),
             names: HashMap::new(),
+            verdicts: Verdicts::default(),
             past: Vec::new(),
             past_losses: LossCounts::default(),
             start_ns: 0,
@@ -128,6 +132,7 @@ impl Pipeline {
             tracker: self.new_tracker(),
             code: Vec::new(),
             usage: None,
+            resident: Series::default(),
             runtimes: Vec::new(),
             watch: None,
             is_waiting,
@@ -193,11 +198,13 @@ impl Pipeline {
         let Some(traced) = self.processes.get_mut(&header.process) else { return };
         // What it grew before says nothing about the new image.
         traced.watch = None;
+        traced.resident = Series::default();
         if traced.is_waiting {
             traced.is_waiting = false;
             traced.tracker = fresh;
             return;
         }
+        self.verdicts.exec(header.process);
         let t = header.time_ns.saturating_sub(self.start_ns) as f64 / 1e9;
         let message =
             "the process replaced its image (exec): its old heap is gone, tracing goes on in the new one";
@@ -209,6 +216,7 @@ impl Pipeline {
         let Some((pid, truncated)) = self.site_owner(site) else { return };
         let stack = frames.to_vec();
         out.push(Record::Site(SiteRecord { t: self.t, pid, site, stack, truncated }));
+        out.extend(self.verdicts.named(site, &self.processes, &self.names).map(Record::Verdict));
     }
 
     fn site_owner(&self, site: u32) -> Option<(u32, bool)> {
@@ -232,6 +240,20 @@ impl Pipeline {
         }
         self.last_tick = tick.t;
         self.interval = (0, 0);
+        self.judge(&losses, out);
+    }
+
+    fn judge(&mut self, losses: &Losses, out: &mut Vec<Record>) {
+        let lost = losses.total as f64;
+        let loss_share = lost / (lost + self.events as f64).max(1.0);
+        let moment = Moment { t: self.t, now_ns: self.now_ns(), loss_share };
+        let was_full = self.verdicts.is_full();
+        let told = self.verdicts.tick(moment, &mut self.processes, &self.names);
+        out.extend(told.into_iter().map(Record::Verdict));
+        if self.verdicts.is_full() && !was_full {
+            let message = "too many call sites and processes have a verdict: further ones get none";
+            out.push(self.notice(Level::Warning, "verdicts_full", message));
+        }
     }
 
     /// A process has ended: its last figures are printed. Those of the last few stay, for the summary's call sites;
@@ -245,6 +267,11 @@ impl Pipeline {
         let Some(traced) = self.processes.get(&process) else { return };
         let last = TickRecord { t, ..self.tick_of(traced, &losses, &overhead) };
         out.push(Record::Tick(last));
+        if let Some(traced) = self.processes.get_mut(&process) {
+            traced.close();
+        }
+        let told = self.verdicts.gone(process, &self.processes, &self.names);
+        out.extend(told.into_iter().map(Record::Verdict));
         let gone = self.processes.iter().filter(|(index, traced)| traced.gone && **index != 0);
         if gone.clone().count() > KEPT
             && let Some((&oldest, _)) = gone.min_by_key(|(index, _)| **index)
@@ -265,7 +292,7 @@ impl Pipeline {
         }
         for usage in &tick.processes {
             if let Some(traced) = self.processes.get_mut(&usage.process) {
-                traced.usage = Some(usage.clone());
+                traced.used(tick.t, usage);
             }
         }
     }
@@ -320,6 +347,7 @@ impl Pipeline {
             rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
             rss_split: traced.usage.as_ref().map(|usage| usage.split.clone()),
             mapped: self.mappings.then(|| traced.mapped()),
+            memory_limit: traced.usage.as_ref().and_then(|usage| usage.limit.clone()),
             fragmentation: None,
             v8: None,
             losses: losses.clone(),
@@ -332,6 +360,10 @@ impl Pipeline {
         self.observe(tick);
         let losses = self.losses();
         self.announce_losses(&losses, out);
+        let told = self.verdicts.end(&self.processes, &self.names);
+        out.extend(told.into_iter().map(Record::Verdict));
+        let mut leaks = self.alarms();
+        leaks.truncate(self.view.top);
         let (own_cpu_s, own_peak_rss_bytes) = own;
         out.push(Record::Summary(Summary {
             t: self.t,
@@ -342,7 +374,9 @@ impl Pipeline {
                 .map(|traced| process_summary(traced, self.mappings))
                 .chain(self.past.iter().cloned())
                 .collect(),
-            sites: ranking::summary(self.processes.values(), &self.view, self.now_ns(), &self.names),
+            leaks,
+            verdicts: self.verdicts.counts(),
+            sites: ranking::summary(&self.processes, &self.view, self.now_ns(), &self.names, &self.verdicts),
             losses,
             events: self.events,
             own_cpu_s: round(own_cpu_s, 1e4),
@@ -352,80 +386,6 @@ impl Pipeline {
 
     fn now_ns(&self) -> u64 {
         self.start_ns.saturating_add((self.t * 1e9) as u64)
-    }
-
-    /// Sites whose names are wanted: the largest of each process that have none yet. Gives process index, site and
-    /// return addresses.
-    pub fn unnamed_sites(&self) -> Vec<(u16, u32, Vec<u64>)> {
-        let mut wanted = Vec::new();
-        for (&process, traced) in &self.processes {
-            let largest = ranking::largest(traced, &self.view, self.now_ns(), &self.names);
-            for figures in largest.into_iter().filter(|one| !self.names.contains_key(&one.site)) {
-                let Some(site) = traced.tracker.site(figures.site) else { continue };
-                if !site.frames().is_empty() {
-                    wanted.push((process, figures.site, site.frames().to_vec()));
-                }
-            }
-        }
-        wanted
-    }
-
-    /// Calls `f` with the process id and age in seconds of every live block.
-    pub fn for_each_block(&self, mut f: impl FnMut(u32, f64, Block)) {
-        let now = self.now_ns();
-        for traced in self.processes.values() {
-            traced.tracker.for_each_block(|block| {
-                let age = now.saturating_sub(block.birth_ns) as f64 / 1e9;
-                f(traced.pid, age, block);
-            });
-        }
-    }
-
-    /// Calls `f` with the process id and age in seconds of every range of memory that is mapped.
-    pub fn for_each_mapped_range(&self, mut f: impl FnMut(u32, f64, Block)) {
-        let now = self.now_ns();
-        for traced in self.processes.values() {
-            traced.tracker.mappings().for_each_range(|range| {
-                let age = now.saturating_sub(range.birth_ns) as f64 / 1e9;
-                f(traced.pid, age, range);
-            });
-        }
-    }
-
-    /// Time has come this far: what is asked next is asked at this moment.
-    pub fn advance(&mut self, t: f64) {
-        self.t = t;
-    }
-
-    /// Ranks the sites by something else from now on.
-    pub fn sort_by(&mut self, sort: Sort) {
-        self.view.sort = sort;
-    }
-
-    /// What was seen at the last tick, with the usage of the processes as it was then.
-    pub fn last_tick(&self) -> Tick {
-        Tick {
-            t: self.t,
-            losses: self.losses.kernel().to_vec(),
-            processes: self.processes.values().filter_map(|traced| traced.usage.clone()).collect(),
-            ..Tick::default()
-        }
-    }
-
-    /// A notice about the trace as a whole, now.
-    pub fn notice(&self, level: Level, code: &str, message: &str) -> Record {
-        let pid = self.processes.values().next().map_or(0, |traced| traced.pid);
-        notice(self.t, pid, level, code, message.to_owned())
-    }
-
-    /// Where a process has code, as it was last told.
-    pub fn code(&self, process: u16) -> Option<&[(u64, u64)]> {
-        self.processes.get(&process).map(|traced| traced.code.as_slice())
-    }
-
-    /// Is the address known as code of the process?
-    pub fn knows_code(&self, process: u16, address: u64) -> bool {
-        self.processes.get(&process).is_none_or(|traced| is_code(&traced.code, address))
     }
 }
 

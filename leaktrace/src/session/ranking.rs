@@ -1,6 +1,10 @@
 //! Which call sites are shown, and in which order.
 
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use crate::{
     cli::Sort,
@@ -8,7 +12,10 @@ use crate::{
     output::record::{SiteKind, SiteSummary, SiteTick},
 };
 
-use super::traced::{Names, Traced};
+use super::{
+    traced::{Names, Traced},
+    verdicts::Verdicts,
+};
 
 /// What the user wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,24 +43,35 @@ pub(super) fn largest(
     }
     sites.sort_unstable_by_key(|one| key(one, view.sort));
     for site in &mut sites {
+        site.growth_bytes_per_s = growth(traced, site.site);
         site.function = names.get(&site.site).and_then(Names::function);
     }
     sites
 }
 
-/// The first sites of all processes, with their stacks.
-pub(super) fn summary<'a>(
-    processes: impl Iterator<Item = &'a Traced>,
+/// The first sites of all processes, with their stacks and verdicts.
+pub(super) fn summary(
+    processes: &BTreeMap<u16, Traced>,
     view: &View,
     now_ns: u64,
     names: &HashMap<u32, Names>,
+    verdicts: &Verdicts,
 ) -> Vec<SiteSummary> {
     let mut all: Vec<SiteSummary> = processes
-        .flat_map(|traced| {
+        .iter()
+        .flat_map(|(&process, traced)| {
             let sites = largest(traced, view, now_ns, names);
-            sites.into_iter().map(|figures| {
+            sites.into_iter().map(move |figures| {
                 let stack = names.get(&figures.site).map(|names| names.frames.clone()).unwrap_or_default();
-                SiteSummary { pid: traced.pid, figures, stack }
+                let stands = verdicts.on_site(process, figures.site);
+                SiteSummary {
+                    pid: traced.pid,
+                    figures,
+                    verdict: stands.map(|record| record.verdict),
+                    pattern: stands.and_then(|record| record.pattern),
+                    confidence: stands.map(|record| record.confidence),
+                    stack,
+                }
             })
         })
         .collect();
@@ -75,39 +93,46 @@ fn key(site: &SiteTick, sort: Sort) -> (Reverse<u64>, Reverse<u64>, u32) {
     (Reverse(first), Reverse(site.live_bytes), site.site)
 }
 
+/// All sites; growth, which takes a median to tell, only where it decides who comes first.
 fn candidates(traced: &Traced, view: &View, now_ns: u64) -> Vec<SiteTick> {
-    let tracker = &traced.tracker;
-    let (blocks, mapped) = (tracker.sites(), tracker.mappings().sites());
-    let kinds = [(SiteKind::Heap, blocks), (SiteKind::Mapping, mapped)];
-    let Some(age) = view.older_than else {
-        let of_kind = |(kind, sites): (SiteKind, &[Site])| {
-            let sites = sites.iter().filter(|site| site.allocs > 0);
-            let all = sites.map(|site| figures(traced, kind, site, site.live_bytes, site.live_count, now_ns));
-            all.collect::<Vec<_>>()
-        };
-        return kinds.into_iter().flat_map(of_kind).collect();
+    let mut sites = match view.older_than {
+        None => all(traced, now_ns),
+        Some(age) => older(traced, age, now_ns),
     };
+    if view.sort == Sort::Growth {
+        for site in &mut sites {
+            site.growth_bytes_per_s = growth(traced, site.site);
+        }
+    }
+    sites
+}
+
+fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
+    let (blocks, mapped) = (traced.tracker.sites(), traced.tracker.mappings().sites());
+    let blocks = blocks.iter().map(|site| (SiteKind::Heap, site));
+    let mapped = mapped.iter().map(|site| (SiteKind::Mapping, site));
+    let seen = blocks.chain(mapped).filter(|(_, site)| site.allocs > 0);
+    seen.map(|(kind, site)| figures(kind, site, site.live_bytes, site.live_count, now_ns)).collect()
+}
+
+fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
     let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    let old = [
-        (SiteKind::Heap, tracker.older_than(cutoff)),
-        (SiteKind::Mapping, tracker.mappings().older_than(cutoff)),
-    ];
+    let (tracker, of_mappings) = (&traced.tracker, traced.tracker.mappings());
+    let old =
+        [(SiteKind::Heap, tracker.older_than(cutoff)), (SiteKind::Mapping, of_mappings.older_than(cutoff))];
     let old = old.into_iter().flat_map(|(kind, sums)| sums.into_iter().map(move |sum| (kind, sum)));
     old.filter_map(|(kind, old)| {
         let site = tracker.site(old.site)?;
-        Some(figures(traced, kind, site, old.live_bytes, old.live_count, now_ns))
+        Some(figures(kind, site, old.live_bytes, old.live_count, now_ns))
     })
     .collect()
 }
 
-fn figures(
-    traced: &Traced,
-    kind: SiteKind,
-    site: &Site,
-    live_bytes: u64,
-    live_count: u64,
-    now_ns: u64,
-) -> SiteTick {
+fn growth(traced: &Traced, site: u32) -> Option<f64> {
+    traced.tracker.site_growth(site).map(f64::round)
+}
+
+fn figures(kind: SiteKind, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
     let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
     SiteTick {
         site: site.id,
@@ -117,7 +142,7 @@ fn figures(
         live_count,
         allocs: site.allocs,
         frees: site.frees,
-        growth_bytes_per_s: traced.tracker.site_growth(site.id).map(f64::round),
+        growth_bytes_per_s: None,
         age_s: (age * 1e3).round() / 1e3,
     }
 }

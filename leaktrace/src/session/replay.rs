@@ -6,6 +6,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{
     engine::dump_live,
+    fail_on_leak,
     input::{Fact, Input, Tick},
     pipeline::Pipeline,
     ranking::View,
@@ -35,7 +36,7 @@ pub(super) fn run(options: &ReplayOptions, general: &GeneralOptions) -> Result<(
         let message = format!("could not replay {}: {error}", options.file.display());
         Failure::new(ExitCode::OutputFailed, message)
     });
-    replay.finish(options.view.dump_live.as_deref(), played)
+    replay.finish(options.view.dump_live.as_deref(), options.verdicts.fail_on_leak, played)
 }
 
 /// A recording being replayed.
@@ -117,7 +118,12 @@ impl Replay {
     }
 
     /// The end: the summary, the live blocks, and until all is written.
-    pub(super) fn finish(mut self, dump: Option<&Path>, played: Result<(), Failure>) -> Result<(), Failure> {
+    pub(super) fn finish(
+        mut self,
+        dump: Option<&Path>,
+        fail_on_leak: Option<f64>,
+        played: Result<(), Failure>,
+    ) -> Result<(), Failure> {
         if self.last.is_none() {
             // The run that wrote it was killed, or its disk too slow, or the file is damaged: what is there is summed up.
             let message = "the recording has no end: its run was killed, or the disk too slow; this is what came before";
@@ -134,10 +140,11 @@ impl Replay {
             // The view stays until its reader has seen enough.
             self.wait_for_end();
         }
-        let written = self.output.finish(self.last);
+        let written = self.output.finish(self.last.take());
         written.or_else(|error| error.into_failure().map_or(Ok(()), Err))?;
         dumped?;
-        played
+        played?;
+        fail_on_leak::check(&self.pipeline, fail_on_leak)
     }
 
     fn wait_for_end(&mut self) {

@@ -19,9 +19,9 @@ use super::{
 use crate::{
     cli::TraceOptions,
     error::{ExitCode, Failure},
-    output::record::{EndReason, Level, Notice, RssSplit},
+    output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
-    target::{find, process::Process, runtime::Runtime, system::System, usage::Usage},
+    target::{find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage},
 };
 
 /// One process being traced.
@@ -49,6 +49,8 @@ pub(super) struct Supervisor {
     /// When a process is to be looked at again.
     pub(super) looks: Vec<(Instant, u16)>,
     pub(super) own_cpu: (f64, f64),
+    /// Limits on the memory of the processes.
+    pub(super) limits: Limits,
     pub(super) launched: Option<Launched>,
 }
 
@@ -172,25 +174,34 @@ impl Supervisor {
     }
 
     fn observe(&mut self) -> Tick {
+        self.limits.forget();
         let t = self.clock.t();
         let (cpu, at) = self.own_cpu;
         let cpu_now = own_cpu_s();
         self.own_cpu = (cpu_now, t);
+        let (limits, children) = (&mut self.limits, self.children);
         let usage = |(&process, traced): (&u16, &Traced)| {
-            let usage = Usage::read(traced.process.pid).ok()?;
+            let pid = traced.process.pid;
+            let usage = Usage::read(pid).ok()?;
             let split = RssSplit {
                 anon_bytes: usage.rss_anon,
                 file_bytes: usage.rss_file,
                 shmem_bytes: usage.rss_shmem,
                 swap_bytes: usage.vm_swap,
             };
-            let untraced_children = if self.children { Vec::new() } else { children_of(traced.process.pid) };
-            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, untraced_children })
+            let limit = limits.nearest(pid).map(|limit| MemoryLimit {
+                name: limit.name.to_owned(),
+                limit_bytes: limit.limit_bytes,
+                headroom_bytes: limit.headroom_bytes,
+            });
+            let untraced_children = if children { Vec::new() } else { children_of(pid) };
+            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, limit, untraced_children })
         };
+        let processes = self.processes.iter().filter_map(usage).collect();
         Tick {
             t,
             losses: self.losses(),
-            processes: self.processes.iter().filter_map(usage).collect(),
+            processes,
             own_cpu_share: (cpu_now - cpu) / (t - at).max(1e-3),
             own_rss_bytes: own_rss_bytes(),
         }

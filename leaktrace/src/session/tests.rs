@@ -1,5 +1,7 @@
 //! A trace by hand: inputs in, records out, and the same again from a recording.
 
+mod verdicts;
+
 use bytes::Bytes;
 use leaktrace_common::{
     AllocationRecord, FreeRecord, Header as RecordHeader, Kind, LifecycleRecord, Loss, MAX_FRAMES,
@@ -75,6 +77,7 @@ fn usage(rss_bytes: u64) -> ProcessUsage {
         process: 0,
         rss_bytes,
         split: RssSplit { anon_bytes: rss_bytes, ..RssSplit::default() },
+        limit: None,
         untraced_children: Vec::new(),
     }
 }
@@ -369,7 +372,7 @@ fn replayed(path: &std::path::Path) -> Vec<Record> {
     let (_wishes, wanted) = tokio::sync::mpsc::unbounded_channel();
     let mut replay = Replay::new(VIEW, output, wanted, false);
     replay.play(&mut Reader::open(path).unwrap()).unwrap();
-    replay.finish(None, Ok(())).unwrap();
+    replay.finish(None, None, Ok(())).unwrap();
     records.iter().collect()
 }
 

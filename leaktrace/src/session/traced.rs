@@ -5,7 +5,7 @@ use super::{
     watch::{ChildUsage, Finding, Observed, Watch},
 };
 use crate::{
-    heap::Tracker,
+    heap::{Series, Tracker},
     output::record::{Mapped, ProcessSummary},
     symbol::Frame,
 };
@@ -17,6 +17,8 @@ pub(super) struct Traced {
     pub(super) tracker: Tracker,
     pub(super) code: Vec<(u64, u64)>,
     pub(super) usage: Option<ProcessUsage>,
+    /// The history of its resident set.
+    pub(super) resident: Series,
     pub(super) runtimes: Vec<String>,
     /// From the first tick on.
     pub(super) watch: Option<Watch>,
@@ -34,8 +36,12 @@ pub(super) struct Names {
 impl Names {
     /// The innermost function that is not the allocator's own.
     pub(super) fn function(&self) -> Option<String> {
-        let frame = self.frames.get(self.culprit.unwrap_or(0))?;
-        frame.function.clone()
+        self.culprit()?.function.clone()
+    }
+
+    /// The frame of the innermost function that is not the allocator's own.
+    pub(super) fn culprit(&self) -> Option<&Frame> {
+        self.frames.get(self.culprit.unwrap_or(0))
     }
 }
 
@@ -81,6 +87,23 @@ impl Traced {
                 Vec::new()
             }
         }
+    }
+
+    /// Takes over what was seen of the process at time `t`, if it was.
+    pub(super) fn used(&mut self, t: f64, usage: &ProcessUsage) {
+        self.resident.push(t, usage.rss_bytes);
+        self.usage = Some(usage.clone());
+    }
+
+    /// The process is gone: histories are not needed any more.
+    pub(super) fn close(&mut self) {
+        self.tracker.close();
+        self.resident = Series::default();
+    }
+
+    /// Whether memory grows of which the traced blocks explain less than half.
+    pub(super) fn has_unexplained_growth(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_growth_unexplained)
     }
 }
 

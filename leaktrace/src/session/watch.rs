@@ -67,6 +67,7 @@ pub(super) struct Watch {
     /// Resident memory of each child when it was first seen.
     children: BTreeMap<u32, u64>,
     unexplained_ticks: u32,
+    is_unseen: bool,
     told: Told,
 }
 
@@ -98,7 +99,7 @@ impl Watch {
     pub(super) fn restart(&mut self, first: &Observed<'_>) {
         self.first = Baseline { rss: first.rss_bytes, anon: first.anon_bytes, live: first.live_bytes };
         self.children.clear();
-        self.unexplained_ticks = 0;
+        (self.unexplained_ticks, self.is_unseen) = (0, false);
         self.meet_children(first);
     }
 
@@ -107,6 +108,11 @@ impl Watch {
         self.meet_children(now);
         let findings = [self.no_probe_fires(now), self.growth_not_explained(now), self.children_grow(now)];
         findings.into_iter().flatten().collect()
+    }
+
+    /// Whether, at the last tick, memory grew of which the traced blocks explain less than half.
+    pub(super) const fn is_growth_unexplained(&self) -> bool {
+        self.is_unseen || self.unexplained_ticks >= UNEXPLAINED_TICKS
     }
 
     /// Forgets children that are gone, and remembers what new ones use.
@@ -123,7 +129,8 @@ impl Watch {
 
     fn no_probe_fires(&mut self, now: &Observed<'_>) -> Option<Finding> {
         let growth = now.anon_bytes.saturating_sub(self.first.anon);
-        if now.events > 0 || growth < UNSEEN_GROWTH || std::mem::replace(&mut self.told.no_probe, true) {
+        self.is_unseen = now.events == 0 && growth >= UNSEEN_GROWTH;
+        if !self.is_unseen || std::mem::replace(&mut self.told.no_probe, true) {
             return None;
         }
         let message = format!(

@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod elf;
 pub mod find;
 pub mod hazard;
+pub mod limit;
 pub mod maps;
 pub mod memory;
 pub mod process;

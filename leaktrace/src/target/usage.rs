@@ -1,7 +1,6 @@
-//! What the target uses at a tick, and how much memory it may use at most.
+//! What the target uses at a tick.
 
 use std::io;
-use std::path::{Component, Path, PathBuf};
 
 use super::process::stat;
 use super::status::Status;
@@ -45,42 +44,6 @@ impl Usage {
     }
 }
 
-/// The smallest memory limit, in bytes, among the control groups that process `pid` belongs to.
-pub fn memory_limit(pid: u32) -> Option<u64> {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    limit_in(&groups, Path::new("/sys/fs/cgroup"))
-}
-
-fn limit_in(groups: &str, root: &Path) -> Option<u64> {
-    let limits = groups.lines().filter_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        if controllers.is_empty() {
-            smallest(root, path, "memory.max").or_else(|| smallest(&root.join("unified"), path, "memory.max"))
-        } else if controllers.split(',').any(|controller| controller == "memory") {
-            smallest(&root.join("memory"), path, "memory.limit_in_bytes")
-        } else {
-            None
-        }
-    });
-    limits.min()
-}
-
-/// The smallest limit from the group at `path` up to `root`.
-fn smallest(root: &Path, path: &str, file: &str) -> Option<u64> {
-    let below: PathBuf = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
-    // "/.." stands for a group outside of our namespace: its limit cannot be seen.
-    if below.components().any(|part| !matches!(part, Component::Normal(_))) {
-        return None;
-    }
-    let read = |group: &Path| {
-        let limit: u64 = std::fs::read_to_string(root.join(group).join(file)).ok()?.trim().parse().ok()?;
-        // v1 says "no limit" by the largest page-aligned number of 63 bits.
-        (limit < 1 << 62).then_some(limit)
-    };
-    below.ancestors().filter_map(read).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,24 +61,5 @@ mod tests {
         let usage = Usage::read(std::process::id()).unwrap();
         assert!(usage.rss_anon > 0);
         assert_eq!(usage.rss_bytes, usage.rss_anon + usage.rss_file + usage.rss_shmem);
-    }
-
-    #[test]
-    fn the_smallest_limit_of_the_ancestors_counts() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |group: &str, file: &str, text: &str| {
-            std::fs::create_dir_all(root.path().join(group)).unwrap();
-            std::fs::write(root.path().join(group).join(file), text).unwrap();
-        };
-        write("a/b", "memory.max", "max\n");
-        write("a", "memory.max", "1048576\n");
-        assert_eq!(limit_in("0::/a/b\n", root.path()), Some(1 << 20));
-        assert_eq!(limit_in("0::/none\n", root.path()), None);
-        assert_eq!(limit_in("0::/../a\n", root.path()), None);
-        write("memory/x", "memory.limit_in_bytes", "9223372036854771712\n");
-        assert_eq!(limit_in("4:cpu,memory:/x\n0::/\n", root.path()), None);
-        write("memory/x", "memory.limit_in_bytes", "4096\n");
-        assert_eq!(limit_in("4:cpu,memory:/x\n0::/a\n", root.path()), Some(4096));
-        assert_eq!(limit_in("nonsense", root.path()), None);
     }
 }

@@ -6,11 +6,46 @@
 //! trace, and any CSV file given to `leaktrace classify`.
 
 mod circumstances;
+mod curve;
+mod decision;
 mod judge;
 mod judgement;
+mod patterns;
+mod rules;
 mod samples;
+mod statistics;
+mod study;
+mod weights;
+mod words;
 
 pub use circumstances::{Circumstances, SiteFacts};
 pub use judge::judge;
 pub use judgement::{Evidence, Growth, Judgement, Pattern, Verdict};
 pub use samples::Samples;
+
+/// The signs of a series by name, for the fit of the decision's weights; empty for what is not judged by them.
+#[doc(hidden)]
+pub fn signs(samples: &Samples) -> Vec<(&'static str, f64)> {
+    let study = curve::Curve::new(samples).filter(|curve| curve.range > 0.0).map(study::Study::new);
+    study.map(|study| patterns::signs(&study)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
+pub fn debug(samples: &Samples) -> String {
+    let study = study::Study::new(curve::Curve::new(samples).unwrap());
+    format!(
+        "moves {:?}\nline {:?}\nlevel {:?}\nbend {:?}\nsat {:?}\nsloped {:?}\nsteps {:?}\nleap {:?}\ncycles {:?}\ntail {:?} noise {}",
+        study.moves,
+        study.smooth.line,
+        study.smooth.level,
+        study.smooth.bend,
+        study.smooth.saturation,
+        study.smooth.sloped,
+        study.steps,
+        study.leap,
+        study.cycles,
+        study.tail,
+        study.curve.noise
+    )
+}

@@ -61,6 +61,6 @@ mod tests {
         let samples = Samples::new(points);
         assert_eq!((samples.times(), samples.bytes()), ([0.0, 2.0].as_slice(), [1.0, 4.0].as_slice()));
         assert_eq!((samples.len(), samples.span_s()), (2, 2.0));
-        assert_eq!(Samples::default().span_s(), 0.0);
+        assert_eq!((Samples::default().len(), Samples::default().span_s()), (0, 0.0));
     }
 }

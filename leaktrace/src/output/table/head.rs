@@ -29,6 +29,7 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
     if let Some(mapped) = &totals.mapped {
         lines.push(mappings(mapped, width));
     }
+    lines.extend(data.verdicts.lines(palette, width, full));
     if full {
         lines.push(history(data, &totals, palette, width));
         lines.push(calls(&totals, width));

@@ -1,0 +1,159 @@
+//! From what is known of a process to judgements: its series, and the circumstances beside them.
+
+use crate::{
+    heap,
+    output::verdict::{About, Subject, SubjectKind, VerdictRecord},
+    session::traced::Traced,
+    verdict::{Circumstances, Judgement, Samples, SiteFacts, judge},
+};
+
+/// Growth younger than this is at most `suspect`: a cache that fills looks the same. Most caches of a service under
+/// load are full by then, and a leak of 1 MB/s is named within a minute.
+const PATIENCE_S: f64 = 50.0;
+/// Growth of live bytes below this says nothing about how the resident set follows: pages and the allocator's own
+/// reserves are in the way.
+const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
+
+/// So many ticks at which a site was not there yet are shown before its history.
+const TICKS_BEFORE_BIRTH: usize = 2;
+
+/// What is known of the whole trace at a tick.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session) struct Moment {
+    /// Seconds since attach.
+    pub(in crate::session) t: f64,
+    /// The same on the clock of records, nanoseconds.
+    pub(in crate::session) now_ns: u64,
+    /// Share of events that were lost, 0..1.
+    pub(in crate::session) loss_share: f64,
+}
+
+/// One process, ready to be judged.
+pub(super) struct Judging<'a> {
+    traced: &'a Traced,
+    moment: Moment,
+    live: Samples,
+    resident: Samples,
+    rss_agreement: Option<f64>,
+}
+
+impl<'a> Judging<'a> {
+    pub(super) fn new(traced: &'a Traced, moment: Moment) -> Self {
+        let live = Samples::new(traced.tracker.history());
+        let resident = traced.resident.points().map(|point| (point.t, point.value as f64));
+        let resident = Samples::new(resident);
+        let rss_agreement = agreement(&resident, &live);
+        Self { traced, moment, live, resident, rss_agreement }
+    }
+
+    /// The process by its live bytes.
+    pub(super) fn process(&self) -> VerdictRecord {
+        let totals = self.traced.tracker.totals();
+        let circumstances = Circumstances {
+            has_unexplained_growth: self.traced.has_unexplained_growth(),
+            ..self.circumstances()
+        };
+        let about = About {
+            live_bytes: totals.live_bytes,
+            live_count: Some(totals.live_count),
+            allocs: Some(totals.allocs),
+            frees: Some(totals.frees),
+            ..self.about(SubjectKind::Process, u64::from(self.traced.pid))
+        };
+        record(&judge(&self.live, &circumstances), about)
+    }
+
+    /// The process by its resident set; `None` where that was not seen at this tick.
+    pub(super) fn rss(&self) -> Option<VerdictRecord> {
+        let live_bytes = self.traced.usage.as_ref()?.rss_bytes;
+        let about = About { live_bytes, ..self.about(SubjectKind::Rss, u64::from(self.traced.pid)) };
+        Some(record(&judge(&self.resident, &self.circumstances()), about))
+    }
+
+    /// One of its call sites.
+    pub(super) fn site(&self, id: u32) -> Option<VerdictRecord> {
+        let tracker = &self.traced.tracker;
+        let (site, history) = (tracker.site(id)?, self.site_history(id)?);
+        let fate = tracker.site_facts(id, self.moment.now_ns);
+        let circumstances = Circumstances { site: fate.as_ref().map(facts), ..self.circumstances() };
+        let about = About {
+            live_bytes: site.live_bytes,
+            live_count: Some(site.live_count),
+            allocs: Some(site.allocs),
+            frees: Some(site.frees),
+            ..self.about(SubjectKind::Site, u64::from(id))
+        };
+        Some(record(&judge(&history, &circumstances), about))
+    }
+
+    /// Its history. Where it begins with nothing, it had nothing at the ticks before, either: some of these show that
+    /// what follows is a jump, and no series that always stood there.
+    fn site_history(&self, id: u32) -> Option<Samples> {
+        let history = self.traced.tracker.site_history(id)?;
+        let (begin, first) = *history.first()?;
+        let ticks = self.live.times();
+        let before = ticks.get(..ticks.partition_point(|&t| t < begin)).unwrap_or_default();
+        let shown = if first > 0.0 { 0 } else { TICKS_BEFORE_BIRTH.min(before.len()) };
+        let unborn = before.iter().skip(before.len() - shown).map(|&t| (t, 0.0));
+        Some(Samples::new(unborn.chain(history)))
+    }
+
+    fn circumstances(&self) -> Circumstances {
+        let limit = self.traced.usage.as_ref().and_then(|usage| usage.limit.as_ref());
+        Circumstances {
+            patience_s: PATIENCE_S,
+            loss_share: self.moment.loss_share,
+            rss_agreement: self.rss_agreement,
+            headroom_bytes: limit.map(|limit| limit.headroom_bytes as f64),
+            ..Circumstances::default()
+        }
+    }
+
+    fn about(&self, kind: SubjectKind, id: u64) -> About {
+        About {
+            t: self.moment.t,
+            pid: Some(self.traced.pid),
+            subject: Subject { kind, id: Some(id) },
+            ..About::default()
+        }
+    }
+}
+
+fn record(judgement: &Judgement, about: About) -> VerdictRecord {
+    VerdictRecord::new(judgement, about)
+}
+
+/// Growth of the resident set ÷ growth of live bytes over the time that both were seen; `None` while live bytes hardly
+/// grow.
+fn agreement(resident: &Samples, live: &Samples) -> Option<f64> {
+    let first = |samples: &Samples| samples.times().first().copied();
+    let last = |samples: &Samples| samples.times().last().copied();
+    let from = first(resident)?.max(first(live)?);
+    let to = last(resident)?.min(last(live)?);
+    let live = growth(live, from, to)?;
+    let resident = growth(resident, from, to)?;
+    (live >= COMPARABLE_GROWTH).then(|| resident / live)
+}
+
+/// From the mean of the first fifth of the time to that of the last: a single point may stand anywhere in a cycle.
+fn growth(samples: &Samples, from: f64, to: f64) -> Option<f64> {
+    let fifth = (to - from) / 5.0;
+    let mean = |from: f64, to: f64| {
+        let points = samples.times().iter().zip(samples.bytes());
+        let inside: Vec<f64> =
+            points.filter(|(t, _)| (from..=to).contains(*t)).map(|(_, bytes)| *bytes).collect();
+        (!inside.is_empty()).then(|| inside.iter().sum::<f64>() / inside.len() as f64)
+    };
+    Some(mean(to - fifth, to)? - mean(from, from + fifth)?)
+}
+
+/// What the heap knows of a site's blocks, as evidence.
+fn facts(of: &heap::SiteFacts) -> SiteFacts {
+    SiteFacts {
+        allocs: of.allocs,
+        frees: of.frees,
+        survival: of.survival,
+        old_cohort_alive: of.old_cohort_alive,
+        live_age_p10_p90_s: of.live_age_p10_p90_s,
+    }
+}

@@ -1,0 +1,49 @@
+//! What a verdict record says beside the judgement: the stack with its names.
+
+use std::collections::HashMap;
+
+use crate::{
+    output::verdict::{SubjectKind, VerdictRecord},
+    session::traced::{Names, Traced},
+    symbol::Frame,
+};
+
+/// Whether all is known of a site's stack that will be: also where there is no stack, or nobody left to ask.
+pub(super) fn is_named(site: u32, traced: Option<&Traced>, names: &HashMap<u32, Names>) -> bool {
+    let has_frames = || {
+        let site = traced.filter(|traced| !traced.gone).and_then(|traced| traced.tracker.site(site));
+        site.is_some_and(|site| !site.frames().is_empty())
+    };
+    names.contains_key(&site) || !has_frames()
+}
+
+/// The record with its stack, by name where names are known, else by address.
+pub(super) fn with_stack(
+    mut record: VerdictRecord,
+    traced: Option<&Traced>,
+    names: &HashMap<u32, Names>,
+) -> VerdictRecord {
+    let id = record.subject.id.and_then(|id| u32::try_from(id).ok());
+    let Some(id) = id.filter(|_| record.subject.kind == SubjectKind::Site) else { return record };
+    if let Some(names) = names.get(&id) {
+        record.culprit = names.culprit().cloned();
+        record.stack = Some(names.frames.clone());
+    } else {
+        let site = traced.and_then(|traced| traced.tracker.site(id));
+        let addresses = site.map_or(&[][..], |site| site.frames());
+        record.stack = Some(addresses.iter().copied().map(by_address).collect());
+    }
+    record
+}
+
+fn by_address(address: u64) -> Frame {
+    Frame {
+        function: None,
+        module: None,
+        file: None,
+        line: None,
+        address: format!("{address:#x}"),
+        offset: None,
+        inlined: false,
+    }
+}
