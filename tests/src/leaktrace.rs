@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use crate::victim::wait_for_exit;
@@ -23,6 +24,7 @@ pub struct Leaktrace {
     stderr: Option<JoinHandle<String>>,
     records: Vec<Value>,
     started: Instant,
+    attached_at: Option<Duration>,
 }
 
 /// What a run of leaktrace left behind.
@@ -52,7 +54,8 @@ impl Leaktrace {
             let _ = stderr.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        Ok(Self { child, lines, stderr: Some(stderr), records: Vec::new(), started: Instant::now() })
+        let started = Instant::now();
+        Ok(Self { child, lines, stderr: Some(stderr), records: Vec::new(), started, attached_at: None })
     }
 
     /// Starts leaktrace on a process and waits until it traces (see [`Self::wait_attached`]).
@@ -93,11 +96,26 @@ impl Leaktrace {
                 bail!("leaktrace ended ({status}) before {what}: {}", said.trim());
             };
             let record = parse(&line)?;
+            self.note_time(&record);
             self.records.push(record.clone());
             if wanted(&record) {
                 return Ok(record);
             }
         }
+    }
+
+    /// When `t` was 0, on the kernel's monotonic clock: the earliest that the records read so far allow. None of them
+    /// can have come before its own time, and the one that was read the soonest tells best.
+    pub fn attached_at(&self) -> Option<Duration> {
+        self.attached_at
+    }
+
+    fn note_time(&mut self, record: &Value) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
+        let Some(t) = record["t"].as_f64().and_then(|t| Duration::try_from_secs_f64(t).ok()) else { return };
+        let zero = now.saturating_sub(t);
+        self.attached_at = Some(self.attached_at.map_or(zero, |earlier| earlier.min(zero)));
     }
 
     /// Waits for a notice with a code.

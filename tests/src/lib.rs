@@ -13,6 +13,7 @@ mod mapping_ledger;
 mod memory;
 mod processes;
 mod service;
+mod verdicts;
 mod victim;
 
 pub use accounts::{Totals, dumped_blocks, within_percent};
@@ -24,7 +25,8 @@ pub use lines::Lines;
 pub use mapping_ledger::{MappingLedger, MappingReport, dumped_ranges};
 pub use memory::altered_code;
 pub use processes::{children, is_alive, parent_chain_contains};
-pub use service::{Nginx, Postgres, PostgresSession, Redis, free_port};
+pub use service::{Bench, Nginx, Postgres, PostgresSession, Redis, free_port, http_requests};
+pub use verdicts::{Said, Watched};
 pub use victim::{Victim, system_library};
 
 /// How long anything may take on the slowest machine before a test gives up: a condition's deadline, not a sleep.

@@ -50,6 +50,11 @@ impl Lines {
         }
     }
 
+    /// The lines that have come and were not taken yet.
+    pub fn so_far(&self) -> Vec<String> {
+        self.receiver.try_iter().collect()
+    }
+
     /// All lines up to the end of the stream.
     pub fn rest(&self, timeout: Duration) -> Result<Vec<String>> {
         let deadline = Instant::now() + timeout;

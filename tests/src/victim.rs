@@ -115,6 +115,11 @@ impl Victim {
         self.lines.next(DEADLINE)
     }
 
+    /// The lines that have come and were not read yet.
+    pub fn lines_so_far(&self) -> Vec<String> {
+        self.lines.so_far()
+    }
+
     /// Sends `quit`, closes the input, and waits for the end.
     pub fn quit(mut self) -> Result<ExitStatus> {
         // A victim that has already gone is found out by its status.

@@ -152,6 +152,36 @@ fn the_bench_programs_tell_their_rates() {
 }
 
 #[test]
+fn patterns_tell_what_they_hold() {
+    let program = Build::new("patterns.c", Language::C).path().unwrap();
+    let quick = ["every=0.2", "after=0.3", "seconds=0.3", "step=1000000", "kept=100000", "bytes=2000000"];
+    for (pattern, name, held) in [
+        ("staircase", "step", [1_000_000, 2_000_000]),
+        ("rising", "cycle", [100_000, 200_000]),
+        ("flat", "cycle", [0, 0]),
+    ] {
+        let victim = Victim::start(&program, &[&[pattern], quick.as_slice()].concat()).unwrap();
+        assert!(victim.line().unwrap().starts_with("mark start 0 at "));
+        // A block is a thousand bytes: growth is exact to one of them, and a late machine may skip a number.
+        for least in held {
+            let line = victim.expect("mark").unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            assert_eq!(words[1], name, "{line}");
+            let (number, bytes): (u64, u64) = (words[2].parse().unwrap(), words[6].parse().unwrap());
+            assert!(bytes >= least && bytes <= number * (held[0] + 1000), "{pattern}: {line}");
+        }
+    }
+    for (pattern, name) in [("spike", "jump"), ("warmup", "full"), ("late", "warm")] {
+        let victim = Victim::start(&program, &[&[pattern], quick.as_slice()].concat()).unwrap();
+        assert!(victim.line().unwrap().starts_with("mark start 0 at "));
+        assert!(victim.expect("mark").unwrap().starts_with(&format!("mark {name} 1 at ")));
+    }
+    for wrong in [["linear", "speed=3"], ["linear", "rate=x"], ["sideways", "rate=1"]] {
+        assert_eq!(Command::new(&program).args(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
 fn rust_programs_keep_a_ledger() {
     // Only the one without dependencies: this test must pass without a registry.
     let mut victim = Victim::start(rust_victim("rust_system").unwrap(), &[]).unwrap();

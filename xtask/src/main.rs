@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask <demo|test|bpf|bench|soak|gen>`.
+//! Project tasks: `cargo xtask <demo|test|bpf|bench|soak|gen|classification>`.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod bpf;
+mod classification;
 mod command;
 mod demo;
 mod generate;
@@ -45,6 +46,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs what takes longer than CI may (needs root).
     Soak(soak::Options),
+    /// Measures verdicts on generated and recorded series, beside other detectors.
+    Classification(classification::Options),
     /// Writes schema, man pages and completions from leaktrace's own types.
     Gen {
         /// Only compares them with the committed files.
@@ -82,6 +85,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bpf(Bpf::Check) => bpf::check().map(|checked| println!("{checked}")),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Classification(options) => classification::run(&options),
         Task::Gen { check } => generate::run(check),
     }
 }

@@ -61,19 +61,30 @@ const ALLOCATOR_PREFIXES: &[&str] = &[
     "__rustc::__rust_realloc",
     "__rustc::__rdl_",
     "__rustc::__rg_",
+    // Rust's library: its containers allocate for whoever called them, and most of it is inlined.
     "alloc::alloc::",
+    "alloc::borrow::",
+    "alloc::boxed::",
+    "alloc::collections::",
+    "alloc::fmt::",
     "alloc::raw_vec::",
-    "alloc::boxed::Box<T>::new",
-    "alloc::vec::Vec<T>::with_capacity",
-    "alloc::vec::Vec<T>::reserve",
-    "<alloc::alloc::Global as ",
-    "<alloc::raw_vec::RawVec",
-    "alloc::slice::hack::",
+    "alloc::rc::",
+    "alloc::slice::",
+    "alloc::str::",
+    "alloc::string::",
+    "alloc::sync::",
+    "alloc::vec::",
+    "<alloc::",
+    "core::iter::",
+    "core::option::Option<",
+    "core::result::Result<",
+    "<core::",
+    "hashbrown::",
+    "<hashbrown::",
     "std::alloc::",
     "<std::alloc::System as ",
+    "std::collections::hash::",
     "std::sys::alloc::",
-    "hashbrown::raw::",
-    "hashbrown::map::make_",
     "std::allocator<",
     "std::__new_allocator<",
     "std::allocator_traits<",
@@ -155,6 +166,11 @@ mod tests {
     #[case("alloc::alloc::exchange_malloc", true)]
     #[case("hashbrown::raw::RawTableInner::new_uninitialized", true)]
     #[case("__rustc::__rust_alloc", true)]
+    #[case("<alloc::alloc::Global>::alloc_impl_runtime", true)]
+    #[case("<alloc::vec::Vec<u8>>::with_capacity", true)]
+    #[case("<core::iter::adapters::map::Map<I,F> as core::iter::traits::iterator::Iterator>::fold", true)]
+    #[case("rust_leak::remember_request", false)]
+    #[case("<rust_leak::Requests as core::ops::function::Fn>::call", false)]
     #[case("malloc@plt", true)]
     #[case("malloc_everything", false)]
     #[case("Cache::put(std::allocator<int>&)", false)]

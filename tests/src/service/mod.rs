@@ -4,7 +4,7 @@ mod nginx;
 mod postgres;
 mod redis;
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ use crate::DEADLINE;
 use crate::victim::wait_for_exit;
 
 pub use nginx::Nginx;
-pub use postgres::{Postgres, Session as PostgresSession};
+pub use postgres::{Bench, Postgres, Session as PostgresSession};
 pub use redis::Redis;
 
 /// A service's process in the foreground. Dropping it asks it to end, and kills it if it does not.
@@ -74,6 +74,20 @@ pub(crate) fn answers(port: u16) -> bool {
     TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(1))
         .map_err(|error| error.kind() != ErrorKind::ConnectionRefused)
         .is_ok()
+}
+
+/// `count` requests to an HTTP server on the loopback, one after the other, each on a connection of its own.
+pub fn http_requests(port: u16, path: &str, count: u32) -> Result<()> {
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = BufReader::new(stream);
+        let mut status = String::new();
+        answer.read_line(&mut status)?;
+        status.contains(" 200 ").then_some(()).with_context(|| format!("the server answered {status}"))?;
+        answer.read_to_end(&mut Vec::new())?;
+    }
+    Ok(())
 }
 
 /// Runs a command to its end: its stdout. The error holds what it said.

@@ -1,15 +1,13 @@
 //! An nginx of our own: a master and its workers.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Server, answers, find_program, free_port};
+use super::{Server, answers, find_program, free_port, http_requests};
 use crate::children;
 
 /// nginx in the foreground, with two workers, serving one small file.
@@ -66,15 +64,6 @@ impl Nginx {
 
     /// `requests` requests, each on a connection of its own, so that both workers get some.
     pub fn load(&self, requests: u32) -> Result<()> {
-        for _ in 0..requests {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-            stream.write_all(b"GET /index.html HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-            let mut answer = BufReader::new(stream);
-            let mut status = String::new();
-            answer.read_line(&mut status)?;
-            status.contains(" 200 ").then_some(()).with_context(|| format!("nginx answered {status}"))?;
-            answer.read_to_end(&mut Vec::new())?;
-        }
-        Ok(())
+        http_requests(self.port, "/index.html", requests).context("nginx")
     }
 }

@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{Server, output_of};
+use crate::DEADLINE;
 
 const PACKAGE: &str = "postgresql";
 
@@ -29,6 +31,14 @@ pub struct Session {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// Process id of the backend.
+    pub backend: u32,
+}
+
+/// A pgbench on one connection, which goes on until this is dropped.
+#[derive(Debug)]
+pub struct Bench {
+    client: Child,
+    /// Process id of the backend that serves it.
     pub backend: u32,
 }
 
@@ -83,6 +93,32 @@ impl Postgres {
             .map(|_| ())
     }
 
+    /// Starts a pgbench, of at most so many transactions a second, and waits for its backend (initialises its tables
+    /// first).
+    pub fn bench(&self, per_second: Option<u32>) -> Result<Bench> {
+        output_of(self.client("pgbench").args(["-i", "-q", "postgres"]), PACKAGE)?;
+        let mut command = self.client("pgbench");
+        // As long as it takes: it is ended by its process id.
+        command.args(["-n", "-c", "1", "-T", "86400"]);
+        if let Some(rate) = per_second {
+            command.args(["-R", &rate.to_string()]);
+        }
+        command.arg("postgres").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut bench = Bench { client: command.spawn()?, backend: 0 };
+        let mut session = self.session()?;
+        let deadline = Instant::now() + DEADLINE;
+        while bench.backend == 0 {
+            if let Some(status) = bench.client.try_wait()? {
+                bail!("pgbench ended ({status})");
+            }
+            ensure!(Instant::now() < deadline, "pgbench got no backend");
+            let pid =
+                "select coalesce(max(pid), 0) from pg_stat_activity where application_name = 'pgbench';";
+            bench.backend = session.query(pid)?.parse()?;
+        }
+        Ok(bench)
+    }
+
     fn client(&self, program: &str) -> Command {
         let mut command = as_postgres(&self.programs.join(program), self.directory.path());
         command.arg("-h").arg(self.directory.path());
@@ -104,6 +140,13 @@ impl Session {
 }
 
 impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+impl Drop for Bench {
     fn drop(&mut self) {
         let _ = self.client.kill();
         let _ = self.client.wait();

@@ -54,6 +54,14 @@ impl Redis {
         output_of(&mut command, "redis-tools").map(|_| ())
     }
 
+    /// `requests` requests of redis-benchmark for each of its usual commands, on a set of keys that is soon full.
+    pub fn benchmark(&self, requests: u64) -> Result<()> {
+        let mut command = Command::new("redis-benchmark");
+        command.args(["-p", &self.port.to_string(), "-q", "-r", "1000", "-d", "100", "-c", "8"]);
+        command.args(["-t", "set,get,incr,lpush,lpop,hset,spop,zadd", "-n", &requests.to_string()]);
+        output_of(&mut command, "redis-tools").map(|_| ())
+    }
+
     /// Sets `count` new keys of one length to values of `value_bytes`, in a connection of its own that is closed
     /// when this returns.
     pub fn set_new_keys(&self, count: u32, value_bytes: usize) -> Result<()> {
