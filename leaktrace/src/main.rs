@@ -1,6 +1,9 @@
 //! The `leaktrace` command: parse, run, exit code.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use leaktrace::{cli::Cli, session, symbol};
@@ -14,7 +17,8 @@ fn main() -> ExitCode {
     match session::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("leaktrace: {failure}");
+            // The exit code tells it also where standard error cannot be written; `eprintln` would panic.
+            let _ = writeln!(io::stderr(), "leaktrace: {failure}");
             ExitCode::from(failure.code as u8)
         }
     }

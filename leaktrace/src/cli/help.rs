@@ -9,7 +9,8 @@ pub(super) const USAGE: &str = "leaktrace [OPTIONS] --pid <PID>
        leaktrace [OPTIONS] --comm <NAME>
        leaktrace [OPTIONS] -- <COMMAND>...
        leaktrace doctor [--pid <PID>]
-       leaktrace replay [OPTIONS] <FILE>";
+       leaktrace replay [OPTIONS] <FILE>
+       leaktrace classify [OPTIONS] [FILE]...";
 
 pub(super) const ABOUT: &str = "Finds the memory leak in a process that is already running";
 
@@ -48,6 +49,8 @@ Examples:
   Record now, look later, on another machine, without root:
       sudo leaktrace --pid 1234 --duration 1m --record trace.leaktrace
       leaktrace replay trace.leaktrace
+  Is this series of measurements a leak?
+      leaktrace classify rss.csv
 
 Keys of the live view:
   up, down select a call site; enter shows its full stack; s sorts by the next column; p pauses the picture, not the
@@ -55,13 +58,13 @@ Keys of the live view:
 
 Exit codes:
    0  traced, and ended as asked; a closed output pipe is no failure
-   2  the command line cannot be used
+   2  the command line, or a file given to classify, cannot be used
    3  there is no such process
    4  a capability or permission is missing
    5  this kernel or this process is not supported
    6  refused, because attaching could hurt the process
    7  the output or a recording could not be written or read
-  10  --fail-on-leak: a leak stands at the end, as sure as asked or surer
+  10  a leak was found at or above the confidence of --fail-on-leak
   70  a bug in leaktrace
 
 Environment:
@@ -86,3 +89,22 @@ pub(super) const REPLAY_EXAMPLES: &str = "\
 Examples:
   leaktrace replay trace.leaktrace
   leaktrace replay trace.leaktrace --format ndjson --older-than 30s | jq 'select(.type==\"summary\")'";
+
+pub(super) const CLASSIFY: &str = "\
+Judges series of bytes over time that were measured anywhere: whether each is a leak, in which pattern it moves, how \
+fast it grows, and how sure that is. It needs no privileges. On a terminal it prints a text with a plot, into a pipe one \
+verdict record a line (NDJSON).
+
+A series is CSV in UTF-8. Its first line names the columns; t (seconds) and bytes are needed, in any order, others are \
+ignored. Times must ascend, at any distance; where a time is repeated the last value counts, and a warning says so. \
+Empty lines are skipped. Anything else that is not a finite time and a number of bytes of 0 or more is an error with \
+its line; the other files are still judged, and the exit code is 2. At most 10,000,000 rows.";
+
+pub(super) const CLASSIFY_EXAMPLES: &str = "\
+Examples:
+  leaktrace classify rss.csv
+  leaktrace classify --limit 2GiB rss.csv
+  leaktrace classify --fail-on-leak=0.8 --format ndjson runs/*.csv |
+      jq -r '[.file, .verdict, .pattern, .growth_bytes_per_s] | @tsv'
+  (echo t,bytes; for i in $(seq 300); do
+      echo $(date +%s),$(($(ps -o rss= 1234) * 1024)); sleep 1; done) | leaktrace classify";

@@ -22,12 +22,12 @@ pub mod defaults {
     pub const MIN_SIZE: &str = "0";
     /// `--record-limit`.
     pub const RECORD_LIMIT: &str = "1GiB";
-    /// `--fail-on-leak` without a value.
-    pub const FAIL_ON_LEAK: &str = "0.9";
     /// `--ring-size`: more than a second of two threads that do nothing but allocate and free.
     pub const RING_SIZE: &str = "32MiB";
     /// `--max-stacks`.
     pub const MAX_STACKS: &str = "131072";
+    /// `--fail-on-leak` without a value.
+    pub const FAIL_ON_LEAK: &str = "0.9";
 }
 
 /// Finds the memory leak in a process that is already running.
@@ -68,6 +68,9 @@ pub enum Command {
     /// Show a recording as if it happened now
     #[command(long_about = help::REPLAY, after_help = help::REPLAY_EXAMPLES)]
     Replay(ReplayOptions),
+    /// Judge a series of bytes over time: a leak or not, in which pattern, how fast, how sure
+    #[command(long_about = help::CLASSIFY, after_help = help::CLASSIFY_EXAMPLES)]
+    Classify(ClassifyOptions),
 }
 
 /// Everything that a trace needs to know.
@@ -147,6 +150,15 @@ pub struct CaptureOptions {
     #[arg(hide_default_value = true, help_heading = help::CAPTURE)]
     pub min_size: u64,
 
+    /// Also trace memory mapped directly: mmap, munmap, mremap
+    ///
+    /// Anonymous memory that the program, or a library other than its allocator, maps by itself: pools, thread stacks,
+    /// heaps of some runtimes. It is counted beside the allocations, never among them, and mprotect is traced to tell
+    /// memory from address space that is merely reserved. Only calls of the C library's functions are seen, not raw
+    /// system calls (Go).
+    #[arg(long, help_heading = help::CAPTURE)]
+    pub mmap: bool,
+
     /// Prefix of the allocation functions' names (je_, my_)
     ///
     /// For an allocator that was built with a prefix which leaktrace does not know: with `--symbols-prefix my_` it
@@ -193,7 +205,7 @@ pub struct ViewOptions {
 /// What follows from verdicts.
 #[derive(Clone, Debug, Args)]
 pub struct VerdictOptions {
-    /// Exit with 10 if a leak stands at the end, this sure or surer [default: 0.9]
+    /// Exit with 10 if a leak stands at the end, this sure or surer [default where given: 0.9]
     ///
     /// What counts are the verdicts that stand when the trace ends, as `summary.leaks` tells them: a leak that was
     /// taken back meanwhile does not. A trace that is shorter than a minute rarely has one.
@@ -284,13 +296,37 @@ pub struct ReplayOptions {
     pub verdicts: VerdictOptions,
 }
 
+/// What `leaktrace classify` is asked.
+#[derive(Clone, Debug, Args)]
+pub struct ClassifyOptions {
+    /// CSV files with the columns t (seconds) and bytes; - or none for standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+
+    /// The limit that the memory grows towards: tells when it will be reached
+    ///
+    /// For example the memory.max of its cgroup. 4096, 4K or 4KiB, 1M, 1GiB are powers of 1024; KB, MB and GB powers of
+    /// 1000.
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub limit: Option<u64>,
+
+    /// Exit with 10 if a leak is found at this confidence or above [default where given: 0.9]
+    #[arg(long, value_name = "CONFIDENCE", value_parser = values::confidence)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = defaults::FAIL_ON_LEAK)]
+    pub fail_on_leak: Option<f64>,
+
+    /// How to print: table for people, ndjson for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: Format,
+}
+
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Table on a terminal, ndjson into a pipe or file
     #[default]
     Auto,
-    /// Live view on a terminal; elsewhere a line a tick, then the summary
+    /// For people: the live view of a trace on a terminal, plain text elsewhere
     Table,
     /// One JSON object a line
     Ndjson,

@@ -45,6 +45,12 @@ fn a_command_keeps_its_own_options() {
 }
 
 #[test]
+fn mappings_are_traced_on_request() {
+    assert!(!parse(&["--pid", "7"]).unwrap().trace.capture.mmap);
+    assert!(parse(&["--mmap", "--", "true"]).unwrap().trace.capture.mmap);
+}
+
+#[test]
 fn subcommands_have_their_options() {
     let Some(Command::Doctor(doctor)) = parse(&["doctor", "--pid", "7", "-vv"]).unwrap().command else {
         panic!("not doctor");
@@ -69,6 +75,21 @@ fn failing_on_leaks_has_a_usual_confidence() {
     assert_eq!(replay.verdicts.fail_on_leak, Some(0.9));
 }
 
+#[test]
+fn classify_takes_files_and_its_confidence_only_behind_an_equals_sign() {
+    let classify = |arguments: &[&str]| match parse(arguments).unwrap().command {
+        Some(Command::Classify(options)) => options,
+        other => panic!("not classify: {other:?}"),
+    };
+    let bare = classify(&["classify"]);
+    assert!(bare.files.is_empty());
+    assert_eq!((bare.limit, bare.fail_on_leak, bare.format), (None, None, Format::Auto));
+    let options = classify(&["classify", "--fail-on-leak", "a.csv", "-", "--limit", "2GiB"]);
+    assert_eq!((options.fail_on_leak, options.limit), (Some(0.9), Some(2 << 30)));
+    assert_eq!(options.files.iter().filter_map(|file| file.to_str()).collect::<Vec<_>>(), ["a.csv", "-"]);
+    assert_eq!(classify(&["classify", "--fail-on-leak=0.75", "a.csv"]).fail_on_leak, Some(0.75));
+}
+
 #[rstest]
 #[case::nothing(&[], ErrorKind::MissingRequiredArgument)]
 #[case::options_only(&["--top", "3"], ErrorKind::MissingRequiredArgument)]
@@ -84,6 +105,8 @@ fn failing_on_leaks_has_a_usual_confidence() {
 #[case::too_sure(&["--pid", "1", "--fail-on-leak=1.1"], ErrorKind::ValueValidation)]
 #[case::sure_of_nan(&["--pid", "1", "--fail-on-leak=nan"], ErrorKind::ValueValidation)]
 #[case::replay_nothing(&["replay"], ErrorKind::MissingRequiredArgument)]
+#[case::classify_confidence(&["classify", "--fail-on-leak=1.01"], ErrorKind::ValueValidation)]
+#[case::classify_no_confidence(&["classify", "--fail-on-leak=NaN"], ErrorKind::ValueValidation)]
 #[case::ring_odd(&["--pid", "1", "--ring-size", "5000"], ErrorKind::ValueValidation)]
 fn what_cannot_be_used_exits_2(#[case] arguments: &[&str], #[case] kind: ErrorKind) {
     let error = parse(arguments).unwrap_err();
@@ -157,6 +180,7 @@ proptest! {
     fn any_text_is_read_or_refused(text in "\\PC{0,24}|[0-9.]{1,30}[kKmMgGtT]?[iI]?[bB]?|[0-9.]{1,9}(ms|s|m|h|d)") {
         let _ = values::size(&text);
         let _ = values::symbol_prefix(&text);
+        let _ = values::confidence(&text);
         if let Ok(duration) = values::duration(&text) {
             prop_assert!(duration > Duration::ZERO || text.starts_with("0."));
         }

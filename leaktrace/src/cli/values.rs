@@ -98,17 +98,19 @@ pub(super) fn ring_size(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A confidence between 0 and 1.
-pub(super) fn confidence(text: &str) -> Result<f64, String> {
-    let value = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
-    value.ok_or_else(|| "a number from 0 to 1, such as 0.9".to_owned())
-}
-
 /// How many sites to show: 1 to [`MAX_TOP`].
 pub(super) fn top(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(top) if (1..=MAX_TOP).contains(&top) => Ok(top),
         _ => Err(format!("a number from 1 to {MAX_TOP}")),
+    }
+}
+
+/// A confidence: 0 to 1.
+pub(super) fn confidence(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(confidence) if (0.0..=1.0).contains(&confidence) => Ok(confidence),
+        _ => Err("a number from 0 to 1, such as 0.9".to_owned()),
     }
 }
 

@@ -58,6 +58,7 @@ struct Model {
     dropped: u64,
     full: u64,
     peak: u64,
+    execs: u64,
 }
 
 impl Model {
@@ -130,6 +131,7 @@ impl Model {
                 }
             }
             Step::Exec => {
+                self.execs += 1;
                 self.dropped += self.count() as u64;
                 self.live.clear();
                 self.in_flight.clear();
@@ -161,7 +163,7 @@ fn apply(tracker: &mut Tracker, step: Step, time_ns: u64) {
         }
         Step::CodeChanged => return tracker.code_changed(),
         Step::Exec => Event::Exec { header: header(1), pid: 1, tid: 1 },
-        Step::Tick => return tracker.tick(time_ns as f64),
+        Step::Tick => return tracker.tick(time_ns as f64 / 1e9),
     };
     tracker.apply(&event, &is_code);
 }
@@ -186,14 +188,73 @@ fn check(tracker: &Tracker, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(sum(|site| site.allocs), totals.allocs);
     prop_assert_eq!(sum(|site| site.frees), totals.frees);
     prop_assert_eq!(sum(|site| site.live_count), totals.live_count);
-    prop_assert_eq!(sum(|site| site.lifetimes.counts().iter().sum()), totals.frees);
     for site in tracker.sites().iter().skip(2) {
         prop_assert_eq!(tracker.site(site.id).map(|found| found.id), Some(site.id));
         prop_assert!(!site.ended || site.live_count == 0);
         prop_assert!(site.peak_live_bytes >= site.live_bytes);
     }
+    check_cohorts(tracker, model)?;
     let old = tracker.older_than(u64::MAX).iter().map(|old| old.live_count).sum::<u64>();
     prop_assert_eq!(old, totals.live_count);
+    Ok(())
+}
+
+/// Every block is in the cohort of its birth, and every death in the lifetimes.
+fn check_cohorts(tracker: &Tracker, model: &Model) -> Result<(), TestCaseError> {
+    let mut births = BTreeMap::<u32, Vec<u64>>::new();
+    tracker.for_each_block(|block| {
+        births.entry(block.site).or_default().push(block.birth_ns / super::block::BIRTH_UNIT_NS);
+    });
+    for (index, site) in tracker.sites().iter().enumerate() {
+        let births = births.remove(&site.id).unwrap_or_default();
+        let (mut born, mut live) = (0, 0);
+        for cohort in site.cohorts() {
+            let within = |birth: &&u64| (u64::from(cohort.from)..cohort.to).contains(*birth);
+            prop_assert_eq!(births.iter().filter(within).count() as u64, cohort.live);
+            prop_assert!(cohort.live <= cohort.born);
+            (born, live) = (born + cohort.born, live + cohort.live);
+        }
+        prop_assert_eq!(live, site.live_count);
+        let deaths = site.lifetimes.counts().iter().sum::<u64>();
+        if !site.ended {
+            prop_assert!(born >= live + deaths);
+        }
+        // The two sites at the front go on after exec and begin anew.
+        if index >= super::sites::RESERVED || model.execs == 0 {
+            prop_assert!(born == site.born() || site.ended);
+            prop_assert_eq!(deaths, site.frees);
+        }
+    }
+    Ok(())
+}
+
+/// Facts are shares, ages and times, at any moment, also one before the last event.
+fn check_facts(tracker: &Tracker, now_ns: u64) -> Result<(), TestCaseError> {
+    for site in tracker.sites() {
+        let facts = tracker.site_facts(site.id, now_ns).unwrap_or_default();
+        prop_assert!(facts.watched_s >= 0.0 && facts.watched_s <= now_ns as f64 / 1e9);
+        for share in [facts.survival, facts.old_cohort_alive, facts.free_ratio()].into_iter().flatten() {
+            prop_assert!((0.0..=1.0).contains(&share), "{facts:?}");
+        }
+        if let Some((young, old)) = facts.live_age_p10_p90_s {
+            prop_assert!(0.0 <= young && young <= old && old <= facts.watched_s, "{facts:?}");
+        }
+        prop_assert_eq!(facts.live_age_p10_p90_s.is_some(), site.live_count > 0);
+    }
+    Ok(())
+}
+
+/// Histories ascend to what the sites hold now.
+fn check_histories(tracker: &Tracker) -> Result<(), TestCaseError> {
+    let ascends = |points: &[(f64, f64)]| points.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    let process = tracker.history();
+    prop_assert!(ascends(&process));
+    for site in tracker.sites() {
+        let Some(points) = tracker.site_history(site.id) else { continue };
+        prop_assert!(!site.ended && ascends(&points));
+        let newest = process.last().map(|&(t, _)| (t, site.live_bytes as f64));
+        prop_assert_eq!(points.last().copied(), newest);
+    }
     Ok(())
 }
 
@@ -221,9 +282,15 @@ proptest! {
             matches!(step, Step::Allocate { size: u64::MAX, .. } | Step::End { size: u64::MAX, .. })
         });
         for (index, &step) in steps.iter().enumerate() {
-            apply(&mut tracker, step, index as u64 * 7_000_000);
+            let time_ns = index as u64 * 70_000_000;
+            apply(&mut tracker, step, time_ns);
             model.apply(step);
             check(&tracker, &model)?;
+            if index % 4 == 0 {
+                check_facts(&tracker, time_ns)?;
+                check_facts(&tracker, time_ns / 2)?;
+                check_histories(&tracker)?;
+            }
             if !saturates {
                 check_bytes(&tracker, &mut model)?;
             }

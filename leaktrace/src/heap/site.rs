@@ -4,12 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::block::BIRTH_UNIT_NS;
+use super::cohorts::{Cohort, Cohorts};
 
 /// Id of the site for allocations whose stack could not be taken; each process has its own.
 pub const NO_STACK_SITE: u32 = 0;
 
 /// Id of the site for allocations of all sites beyond the limit; each process has its own.
 pub const OVERFLOW_SITE: u32 = u32::MAX;
+
+/// Id of the site for mappings whose stack could not be taken; each process has its own.
+pub const MAPPING_NO_STACK_SITE: u32 = u32::MAX - 1;
+
+/// Id of the site for mappings of all sites beyond the limit; each process has its own.
+pub const MAPPING_OVERFLOW_SITE: u32 = u32::MAX - 2;
 
 /// Hands out site ids: one for all processes of a trace, cloned into each tracker.
 #[derive(Clone, Debug, Default)]
@@ -22,37 +29,44 @@ impl SiteIds {
 }
 
 /// One distinct call path of one process. Bytes are requested bytes; times are the kernel's monotonic nanoseconds.
+// What an allocation touches lies in the first cache line, and what a free touches beside that in as few as can be.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub struct Site {
+    /// Allocations.
+    pub allocs: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Time of the last allocation.
+    pub last_alloc_ns: u64,
+    /// The largest `live_bytes` so far.
+    pub peak_live_bytes: u64,
+    /// Blocks allocated and not freed.
+    pub live_count: u64,
+    /// Their bytes.
+    pub live_bytes: u64,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+    cohorts: Cohorts,
+    /// Frees that were seen.
+    pub frees: u64,
+    /// Ages that blocks reached before they were freed; of the running image only, where it outlives an exec.
+    pub lifetimes: Lifetimes,
+    /// Allocations whose blocks are not in the live map, because it was full.
+    unkept: u64,
+    /// Time of the first allocation.
+    pub first_seen_ns: u64,
+    stack: Arc<[u64]>,
     /// Unique within the trace, from 1, or [`NO_STACK_SITE`] or [`OVERFLOW_SITE`].
     pub id: u32,
-    stack: Arc<[u64]>,
     depth: u32,
     /// The walk ended because the record was full: outer frames are missing.
     pub truncated: bool,
     /// It belongs to an image that the process has left by exec: nothing of it is live.
     pub ended: bool,
-    /// Allocations.
-    pub allocs: u64,
-    /// Frees that were seen.
-    pub frees: u64,
-    /// Bytes allocated.
-    pub alloc_bytes: u64,
-    /// Bytes freed.
-    pub freed_bytes: u64,
-    /// Blocks allocated and not freed.
-    pub live_count: u64,
-    /// Their bytes.
-    pub live_bytes: u64,
-    /// The largest `live_bytes` so far.
-    pub peak_live_bytes: u64,
-    /// Time of the first allocation.
-    pub first_seen_ns: u64,
-    /// Time of the last allocation.
-    pub last_alloc_ns: u64,
-    /// Ages that blocks reached before they were freed.
-    pub lifetimes: Lifetimes,
 }
+
+const _: () = assert!(size_of::<Site>() == 576, "the budget of 700 bytes a site counts on this");
 
 impl Site {
     pub(super) fn new(id: u32, now_ns: u64) -> Self {
@@ -72,6 +86,8 @@ impl Site {
             first_seen_ns: now_ns,
             last_alloc_ns: now_ns,
             lifetimes: Lifetimes::default(),
+            unkept: 0,
+            cohorts: Cohorts::default(),
         }
     }
 
@@ -87,18 +103,41 @@ impl Site {
         self.truncated = truncated;
     }
 
-    /// A block came to life here.
+    /// Blocks that came to life here, whatever became of them.
+    pub(super) const fn born(&self) -> u64 {
+        self.allocs.saturating_sub(self.unkept)
+    }
+
+    /// The blocks of the running image by the time of their birth, oldest first.
+    pub(super) fn cohorts(&self) -> impl Iterator<Item = Cohort> {
+        self.cohorts.iter(self.born(), self.live_count)
+    }
+
+    /// When the first block of the running image was born, in birth units; `None` before it.
+    pub(super) const fn first_birth(&self) -> Option<u32> {
+        self.cohorts.first_birth()
+    }
+
+    /// A block came to life here, at `birth` (birth units).
     #[inline]
-    pub(super) fn allocated(&mut self, size: u64, now_ns: u64) {
+    pub(super) fn allocated(&mut self, size: u64, birth: u32, now_ns: u64) {
+        if !self.cohorts.is_current(birth) {
+            self.cohorts.turn(birth, self.born(), self.live_count);
+        }
         self.count_allocation(size, now_ns);
         self.live_count += 1;
         self.live_bytes = self.live_bytes.saturating_add(size);
         self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes);
     }
 
-    /// An allocation was seen, whether or not its block can be kept.
+    /// An allocation was seen whose block cannot be kept.
+    pub(super) fn not_kept(&mut self, size: u64, now_ns: u64) {
+        self.count_allocation(size, now_ns);
+        self.unkept += 1;
+    }
+
     #[inline]
-    pub(super) fn count_allocation(&mut self, size: u64, now_ns: u64) {
+    fn count_allocation(&mut self, size: u64, now_ns: u64) {
         self.allocs += 1;
         self.alloc_bytes = self.alloc_bytes.saturating_add(size);
         self.last_alloc_ns = now_ns;
@@ -106,18 +145,19 @@ impl Site {
 
     /// A block of this site was freed at the age of `age` birth units.
     #[inline]
-    pub(super) fn freed(&mut self, size: u64, age: u32) {
+    pub(super) fn freed(&mut self, size: u64, birth: u32, age: u32) {
         self.frees += 1;
         self.freed_bytes = self.freed_bytes.saturating_add(size);
         self.lifetimes.add(age);
-        self.dropped(size);
+        self.dropped(size, birth);
     }
 
     /// A block of this site is gone without a free that we saw.
     #[inline]
-    pub(super) fn dropped(&mut self, size: u64) {
+    pub(super) fn dropped(&mut self, size: u64, birth: u32) {
         self.live_count = self.live_count.saturating_sub(1);
         self.live_bytes = self.live_bytes.saturating_sub(size);
+        self.cohorts.gone(birth);
     }
 
     /// The image that it belongs to is gone.
@@ -125,6 +165,14 @@ impl Site {
         self.ended = true;
         self.live_count = 0;
         self.live_bytes = 0;
+        self.cohorts = Cohorts::default();
+    }
+
+    /// The process has a new image, to which this site belongs as well: what it knows of ages begins anew.
+    pub(super) fn restart(&mut self) {
+        self.end();
+        self.ended = false;
+        self.lifetimes = Lifetimes::default();
     }
 }
 
@@ -137,7 +185,7 @@ impl Lifetimes {
     pub const BUCKETS: usize = 25;
 
     #[inline]
-    fn add(&mut self, age: u32) {
+    pub(super) fn add(&mut self, age: u32) {
         let bucket = (u32::BITS - age.leading_zeros()) as usize;
         if let Some(count) = self.0.get_mut(bucket.min(Self::BUCKETS - 1)) {
             *count += 1;
@@ -147,6 +195,12 @@ impl Lifetimes {
     /// Counts, youngest first: bucket 0 holds ages below 10 ms, bucket k ages from [`Lifetimes::lower_ns`] (k) on.
     pub const fn counts(&self) -> &[u64; Self::BUCKETS] {
         &self.0
+    }
+
+    /// The bounds of a bucket in birth units; the last one has no end.
+    pub(super) fn units(bucket: usize) -> (f64, f64) {
+        let lower = |bucket| (Self::lower_ns(bucket) / BIRTH_UNIT_NS) as f64;
+        (lower(bucket), if bucket + 1 < Self::BUCKETS { lower(bucket + 1) } else { f64::INFINITY })
     }
 
     /// The smallest age in a bucket, in nanoseconds.
@@ -178,9 +232,9 @@ mod tests {
     #[test]
     fn peak_stays_when_blocks_go() {
         let mut site = Site::new(1, 5);
-        site.allocated(10, 6);
-        site.allocated(20, 7);
-        site.freed(10, 0);
+        site.allocated(10, 0, 6);
+        site.allocated(20, 0, 7);
+        site.freed(10, 0, 0);
         assert_eq!((site.live_bytes, site.live_count, site.peak_live_bytes), (20, 1, 30));
         assert_eq!((site.first_seen_ns, site.last_alloc_ns, site.frees), (5, 7, 1));
         site.end();

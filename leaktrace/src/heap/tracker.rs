@@ -3,15 +3,17 @@
 use rustc_hash::FxHashMap;
 
 use super::block::{BIRTH_UNIT_NS, Block, Loose};
+use super::candidates::Judged;
+use super::facts::{SiteFacts, site_facts};
+use super::histories::Histories;
 use super::live::LiveMap;
-use super::recent::Recent;
+use super::mappings::Mappings;
 use super::series::Series;
 use super::site::{Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
 use super::stacks::Arrival;
-use super::trends::Trends;
 use super::{Limits, Totals};
-use crate::event::Event;
+use crate::event::{Event, LossCounts};
 
 /// A reallocation under way: what its thread gave in.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +41,10 @@ pub struct Tracker {
     /// Reallocations under way, by thread.
     in_flight: FxHashMap<u32, InFlight>,
     sites: Sites,
+    mappings: Mappings,
     totals: Totals,
-    trends: Trends,
     series: Series,
-    recent: Recent,
+    histories: Histories,
     max_blocks: u64,
     start_ns: u64,
 }
@@ -54,12 +56,13 @@ impl Tracker {
         Self {
             live: LiveMap::new(),
             in_flight: FxHashMap::default(),
+            mappings: Mappings::new(limits, start_ns, ids.clone()),
             sites: Sites::new(limits, start_ns, ids),
             totals: Totals::default(),
-            trends: Trends::default(),
-            series: Series::new(1.0),
-            recent: Recent::default(),
-            max_blocks: limits.max_blocks as u64,
+            series: Series::default(),
+            histories: Histories::default(),
+            // Cohorts count the living in 32 bits.
+            max_blocks: (limits.max_blocks as u64).min(u64::from(u32::MAX)),
             start_ns,
         }
     }
@@ -84,8 +87,10 @@ impl Tracker {
                 let birth = self.units(header.time_ns);
                 self.end_realloc(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
             }
-            Event::ReallocAbandoned { header, .. } | Event::Exit { header, .. } => {
+            Event::ReallocAbandoned { header, .. } => self.abandon_realloc(header.tid),
+            Event::Exit { header, .. } => {
                 self.abandon_realloc(header.tid);
+                self.mappings.apply(event, is_code);
             }
             Event::Stack { hash, truncated, frames, .. } => {
                 match self.sites.add_stack(hash, frames, truncated, is_code) {
@@ -94,8 +99,12 @@ impl Tracker {
                     Arrival::Rejected => self.totals.stacks_full += 1,
                 }
             }
-            Event::Exec { .. } => self.exec(),
+            Event::Exec { .. } => {
+                self.exec();
+                self.mappings.apply(event, is_code);
+            }
             Event::Fork { .. } | Event::ObjectsChanged { .. } => {}
+            _ => self.mappings.apply(event, is_code),
         }
     }
 
@@ -111,15 +120,28 @@ impl Tracker {
     /// again.
     pub fn code_changed(&mut self) {
         self.sites.code_changed();
+        self.mappings.code_changed();
     }
 
     /// Takes down the histories at time `t` (seconds since attach, going on from call to call), and gives back
     /// memory after a peak.
     pub fn tick(&mut self, t: f64) {
+        let (series, start_ns) = (&self.series, self.start_ns);
+        self.histories.tick(t, self.sites.as_slice(), |site| {
+            let born = site.first_seen_ns.saturating_sub(start_ns) as f64 / 1e9;
+            series.newest_first().find(|tick| tick.t <= born).map(|tick| tick.t)
+        });
         self.series.push(t, self.totals.live_bytes);
-        self.recent.push(t, self.totals.live_bytes);
-        self.trends.tick(t, self.sites.as_slice());
         self.live.shrink();
+        self.mappings.tick(t);
+    }
+
+    /// The process is gone and no tick will follow: gives the memory of histories back, but for the recent past that
+    /// [`Tracker::site_growth`] and [`Tracker::growth`] tell of. Thousands of short-lived children would add up.
+    pub fn close(&mut self) {
+        self.histories.close();
+        self.mappings.close();
+        self.series.keep_recent();
     }
 
     /// Totals since attach.
@@ -127,14 +149,29 @@ impl Tracker {
         &self.totals
     }
 
-    /// All sites, the one without a stack and the one for all beyond the limit first.
+    /// What was mapped directly; none of it is part of the other figures.
+    pub const fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    /// What was lost of the heap and of the mappings, by cause.
+    pub fn losses(&self) -> LossCounts {
+        let mut losses = self.totals.losses();
+        losses.merge(&self.mappings.totals().losses());
+        losses
+    }
+
+    /// All sites of the heap, the one without a stack and the one for all beyond the limit first.
     pub fn sites(&self) -> &[Site] {
         self.sites.as_slice()
     }
 
-    /// The site with this id, if it is one of this process.
+    /// The site with this id, of the heap or of mappings, if it is one of this process.
     pub fn site(&self, id: u32) -> Option<&Site> {
-        self.sites().get(self.sites.index_of(id)? as usize)
+        match self.sites.index_of(id) {
+            Some(index) => self.sites().get(index as usize),
+            None => self.mappings.site(id),
+        }
     }
 
     /// Ids of sites whose call path became known since the last call: candidates for symbols.
@@ -142,33 +179,72 @@ impl Tracker {
         self.sites.take_new()
     }
 
-    /// Recent growth of a site's live bytes, bytes a second; `None` until it was among the largest for three ticks.
+    /// Recent growth of a site's live bytes, bytes a second; `None` until it was among those with a full history, the
+    /// largest and the fastest growing, for three ticks.
     pub fn site_growth(&self, id: u32) -> Option<f64> {
-        self.trends.rate(self.sites.index_of(id)?)
+        match self.sites.index_of(id) {
+            Some(index) => self.histories.get(index)?.series.rate(),
+            None => self.mappings.site_growth(id),
+        }
     }
 
-    /// The recent history of a site.
-    pub fn site_history(&self, id: u32) -> Vec<(f64, f64)> {
-        self.sites.index_of(id).map(|index| self.trends.points(index)).unwrap_or_default()
+    /// The history of a site's live bytes, oldest first: (seconds since attach, bytes), at most
+    /// [`Series::CAPACITY`] + 8 points. The last one is what it holds now, at the time of the last tick.
+    ///
+    /// The first one shows where the site began: nothing, at the last tick before its first allocation; or what it
+    /// held at the first tick, where it may be older than the trace. Sites that matter little have eight points.
+    /// `None` for a site of a former image, or one that is younger than the last tick.
+    pub fn site_history(&self, id: u32) -> Option<Vec<(f64, f64)>> {
+        let Some(index) = self.sites.index_of(id) else { return self.mappings.site_history(id) };
+        let (tick, site) = (self.series.last()?, self.sites().get(index as usize)?);
+        self.histories.up_to(index, tick.t, site.live_bytes)
     }
 
-    /// The largest sites.
-    pub fn candidates(&self, _t: f64, most: usize) -> Vec<u32> {
-        let ids = self.trends.indices().iter().filter_map(|&index| self.sites().get(index as usize));
-        ids.take(most).map(|site| site.id).collect()
+    /// The history of the process's live bytes, oldest first: (seconds since attach, bytes), as of the last tick.
+    /// After exec it begins anew.
+    pub fn history(&self) -> Vec<(f64, f64)> {
+        self.series.points().map(|point| (point.t, point.value as f64)).collect()
     }
 
-    /// The site was judged.
-    pub fn judged(&mut self, _id: u32, _t: f64) {}
+    /// Sites whose verdict is due at time `t`, the most urgent first, `max` at most. While they are few, those that
+    /// change are due about every second, those that do not every three; where there are more than `max`, all come in
+    /// turn, and those that keep growing up to eight times as often.
+    pub fn candidates(&self, t: f64, max: usize) -> Vec<u32> {
+        let due = self.histories.candidates(t, max);
+        let mut due = due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id));
+        let mut mapped = self.mappings.candidates(t, max).into_iter();
+        // By turns: neither kind may crowd out the other.
+        let mut all = Vec::new();
+        while all.len() < max {
+            let before = all.len();
+            all.extend(due.next());
+            all.extend(mapped.next());
+            if all.len() == before {
+                break;
+            }
+        }
+        all.truncate(max);
+        all
+    }
+
+    /// The site was judged at time `t`.
+    pub fn judged(&mut self, id: u32, t: f64) {
+        let Some(index) = self.sites.index_of(id) else { return self.mappings.judged(id, t) };
+        if let Some(watched) = self.histories.get_mut(index) {
+            let live_bytes = watched.series.last().map_or(0, |point| point.value);
+            watched.judged = Some(Judged { t, live_bytes });
+        }
+    }
+
+    /// What became of the blocks of a site up to `now_ns`; `None` where there is no such site.
+    pub fn site_facts(&self, id: u32, now_ns: u64) -> Option<SiteFacts> {
+        let now = now_ns.saturating_sub(self.start_ns) as f64 / BIRTH_UNIT_NS as f64;
+        Some(site_facts(self.site(id)?, now))
+    }
 
     /// Recent growth of the process's live bytes, bytes a second; `None` before the third tick.
     pub fn growth(&self) -> Option<f64> {
-        self.recent.rate()
-    }
-
-    /// The history of the process's live bytes.
-    pub const fn series(&self) -> &Series {
-        &self.series
+        self.series.rate()
     }
 
     /// Calls `f` for every live block, in no particular order; blocks under reallocation are among them.
@@ -219,7 +295,7 @@ impl Tracker {
         if is_full {
             self.totals.blocks_full += 1;
             if let Some(site) = self.sites.get_mut(block.site) {
-                site.count_allocation(block.size, now_ns);
+                site.not_kept(block.size, now_ns);
             }
             return;
         }
@@ -229,7 +305,7 @@ impl Tracker {
         }
         self.totals.add_live(block.size);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.allocated(block.size, now_ns);
+            site.allocated(block.size, block.birth, now_ns);
         }
     }
 
@@ -239,7 +315,7 @@ impl Tracker {
         self.totals.displaced += 1;
         self.totals.remove_live(block.size);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.dropped(block.size);
+            site.dropped(block.size, block.birth);
         }
     }
 
@@ -254,7 +330,7 @@ impl Tracker {
         self.totals.remove_live(block.size);
         let age = self.units(now_ns).saturating_sub(block.birth);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.freed(block.size, age);
+            site.freed(block.size, block.birth, age);
         }
     }
 
@@ -313,6 +389,7 @@ impl Tracker {
         self.live = LiveMap::new();
         self.in_flight.clear();
         self.sites.exec();
-        self.trends.clear();
+        self.histories.restart(self.sites.as_slice().len());
+        self.series = Series::default();
     }
 }

@@ -1,6 +1,8 @@
 //! A verdict in one line of plain text, for people: what it is, where it comes from, how fast it grows, how sure that
 //! is, and when a limit is reached.
 
+use std::cmp::Ordering;
+
 use super::escape::visible;
 use super::verdict::{SubjectKind, VerdictRecord};
 use super::{stack, text};
@@ -12,18 +14,37 @@ const NAME_COLUMNS: usize = 60;
 
 /// `leak: remember_session (demo_service.c:51) linear +1.0 MiB/s, 93% sure, limit in 3h02m`.
 pub fn line(record: &VerdictRecord) -> String {
-    let mut line = format!("{}: {} {}", verdict(record.verdict), subject(record), pattern(record.pattern));
+    format!("{}: {}", verdict(record.verdict), found(record))
+}
+
+/// The line without the verdict itself.
+pub(super) fn found(record: &VerdictRecord) -> String {
+    format!("{} {}", subject(record), says(record))
+}
+
+/// `linear +1.0 MiB/s, 93% sure, limit in 3h02m`.
+pub(super) fn says(record: &VerdictRecord) -> String {
+    let mut says = pattern(record.pattern).to_owned();
     if let Some(rate) = record.growth_bytes_per_s {
-        line.push(' ');
-        line.push_str(&text::rate(rate));
+        says.push(' ');
+        says.push_str(&text::rate(rate));
     }
-    line.push_str(", ");
-    line.push_str(&sure(record.confidence));
+    says.push_str(", ");
+    says.push_str(&sure(record.confidence));
+    says.push_str(" sure");
     if let Some(seconds) = record.eta_to_limit_s {
-        line.push_str(", limit in ");
-        line.push_str(&text::duration(seconds));
+        says.push_str(", limit in ");
+        says.push_str(&text::duration(seconds));
     }
-    line
+    says
+}
+
+/// What matters most first: leaks before suspects, call sites, which name a line of code, before what contains them, then
+/// by confidence × rate.
+pub fn worst_first(a: &VerdictRecord, b: &VerdictRecord) -> Ordering {
+    let weight = |record: &VerdictRecord| record.confidence * record.growth_bytes_per_s.unwrap_or(0.0);
+    let class = (a.verdict, a.subject.kind).cmp(&(b.verdict, b.subject.kind));
+    class.then(weight(b).total_cmp(&weight(a))).then((a.pid, a.subject).cmp(&(b.pid, b.subject)))
 }
 
 /// What the verdict is about: a function with its place, or the process.
@@ -61,7 +82,7 @@ pub(super) const fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Leak => "leak",
         Verdict::Suspect => "suspect",
         Verdict::Bounded => "bounded",
-        Verdict::InsufficientData => "too early to say",
+        Verdict::InsufficientData => "unknown",
     }
 }
 
@@ -72,21 +93,21 @@ pub(super) const fn pattern(pattern: Option<Pattern>) -> &'static str {
         Some(Pattern::Staircase) => "staircase",
         Some(Pattern::Periodic) => "periodic",
         Some(Pattern::Spike) => "spike",
-        Some(Pattern::Warmup) => "warmup",
+        Some(Pattern::Warmup) => "warm-up",
         Some(Pattern::Steady) => "steady",
         Some(Pattern::Shrinking) => "shrinking",
         None => "-",
     }
 }
 
-/// Confidence in words: `93% sure`. Never rounded up to certainty.
-fn sure(confidence: f64) -> String {
-    format!("{:.0}% sure", (confidence * 100.0).floor().clamp(0.0, 100.0))
+/// Confidence as people read it: `93%`. Never rounded up to certainty.
+pub(super) fn sure(confidence: f64) -> String {
+    format!("{:.0}%", (confidence * 100.0).floor().clamp(0.0, 100.0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::{line, worst_first};
     use crate::output::fixture;
     use crate::output::verdict::VerdictRecord;
 
@@ -103,6 +124,15 @@ mod tests {
             line(&VerdictRecord { eta_to_limit_s: None, ..fixture::verdict_of_file() }),
             "leak: heap.csv linear +1.6 MiB/s, 97% sure"
         );
+    }
+
+    #[test]
+    fn what_matters_most_comes_first() {
+        let leaks = fixture::leaks();
+        let slow = VerdictRecord { growth_bytes_per_s: Some(10.0), ..leaks[0].clone() };
+        let unsure = VerdictRecord { confidence: 0.4, ..leaks[0].clone() };
+        let sorted = [&leaks[0], &unsure, &slow, &leaks[1], &leaks[2]];
+        assert!(sorted.is_sorted_by(|a, b| worst_first(a, b).is_lt()));
     }
 
     #[test]

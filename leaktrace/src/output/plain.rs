@@ -1,4 +1,4 @@
-//! The table where there is no terminal: a line a tick, notices, and the summary.
+//! The table where there is no terminal: a line a tick, a line a verdict, notices, and the summary.
 //!
 //! Data goes to one writer (standard output), notices to another (standard error).
 
@@ -10,9 +10,9 @@ use super::escape::visible;
 use super::rates::Rates;
 use super::record::{Level, Notice, Record, Tick};
 use super::sink::{Sink, SinkError};
-use super::{summary, text};
+use super::{leak, summary, text};
 
-/// Writes a line a tick and the summary; see the module.
+/// Writes a line a tick, a line a verdict and the summary; see the module.
 pub struct PlainWriter<W, N> {
     data: W,
     notices: N,
@@ -41,6 +41,14 @@ impl<W: Write, N: Write> PlainWriter<W, N> {
             let growth = text::rate(rates.growth_bytes);
             let (allocs, frees) = (text::per_second(rates.allocs), text::per_second(rates.frees));
             let _ = write!(line, " ({growth})  allocs {allocs}  frees {frees}");
+        }
+        if let Some(mapped) = &tick.mapped {
+            let _ = write!(
+                line,
+                "  mapped {} in {}",
+                text::bytes(mapped.live_bytes),
+                text::count(mapped.live_count)
+            );
         }
         if let Some(rss) = tick.rss_bytes {
             let _ = write!(line, "  resident {}", text::bytes(rss));
@@ -73,7 +81,10 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
                 self.comm = visible(&header.comm).into_owned();
                 return Ok(());
             }
-            Record::Site(_) | Record::Verdict(_) => return Ok(()),
+            Record::Site(_) => return Ok(()),
+            Record::Verdict(verdict) => {
+                format!("{:>7}  {}\n", text::duration(verdict.t), leak::line(verdict))
+            }
             Record::Notice(notice) => {
                 let line = notice_line(notice);
                 return writeln!(self.notices, "leaktrace: {line}")
@@ -91,8 +102,17 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
 mod tests {
     use super::PlainWriter;
     use crate::output::fixture;
-    use crate::output::record::{Level, Record};
+    use crate::output::record::{Level, Record, Tick};
     use crate::output::sink::Sink;
+
+    #[test]
+    fn mappings_are_told_where_they_are_traced() {
+        let mut data = Vec::new();
+        let tick = Tick { mapped: Some(fixture::mapped()), ..fixture::tick(0.2, 1 << 20, 0) };
+        PlainWriter::new(&mut data, Vec::new()).record(&Record::Tick(tick)).unwrap();
+        let line = String::from_utf8(data).unwrap();
+        assert!(line.contains("  mapped 12.0 MiB in 3  resident "), "{line}");
+    }
 
     #[test]
     fn a_line_a_tick_then_the_summary() {
@@ -103,6 +123,7 @@ mod tests {
             Record::Header(fixture::header()),
             Record::Tick(fixture::tick(0.2, 1 << 20, 0)),
             Record::Tick(fixture::tick(1.2, 3 << 20, 41)),
+            Record::Verdict(fixture::verdict()),
             Record::Notice(hostile),
             Record::Summary(fixture::summary()),
         ];
@@ -115,7 +136,7 @@ mod tests {
             "leaktrace: warning: lost \\x1b[31mevents (pid 4711, at 12s)\n"
         );
         let data = String::from_utf8(data).unwrap();
-        let ticks: Vec<_> = data.lines().take(2).collect();
+        let ticks: Vec<_> = data.lines().take(3).collect();
         insta::assert_snapshot!("ticks", ticks.join("\n"));
         assert!(data.contains("ended by the user"));
     }

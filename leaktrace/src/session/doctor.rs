@@ -18,7 +18,9 @@ use crate::{
     },
     target::{
         allocator::{DiscoverOptions, Discovery, discover},
+        elf::{FramePointers, Object},
         hazard::{KernelVersion, ReturnProbes, return_probes},
+        maps::Mapping,
         memory::Memory,
         process::Process,
         system::System,
@@ -115,8 +117,14 @@ fn programs(system: &System) -> Check {
             Some("run leaktrace doctor by sudo"),
         );
     }
-    let settings =
-        Settings { ring_bytes: 4096, max_stacks: 16, min_size: 0, log_level: 0, pid_namespace: None };
+    let settings = Settings {
+        ring_bytes: 4096,
+        max_stacks: 16,
+        min_size: 0,
+        mappings: false,
+        log_level: 0,
+        pid_namespace: None,
+    };
     match Programs::load(&settings) {
         Ok(_) => check("BPF programs", Status::Ok, "load: ring buffer, uprobes, raw tracepoints", None),
         Err(error) => check(
@@ -166,6 +174,7 @@ fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), F
     let returns = returns(&process, system, report);
     let found = discover(&process, &maps, &DiscoverOptions::default())?;
     allocators(&found, report);
+    frame_pointers(pid, &maps, report);
     let memory = Memory::open(pid).map_err(|error| {
         Failure::new(ExitCode::NoPermission, format!("cannot read the memory of process {pid}: {error}"))
     })?;
@@ -213,6 +222,50 @@ fn allocators(found: &Discovery, report: &mut DoctorReport) {
     }
     for notice in &found.notices {
         report.checks.push(check("discovery", Status::Warning, notice.clone(), None));
+    }
+}
+
+/// Where a stack walk by frame pointers would end.
+fn frame_pointers(pid: u32, maps: &[Mapping], report: &mut DoctorReport) {
+    const MAX_OBJECTS: usize = 256;
+    let mut seen = HashSet::new();
+    let code = maps.iter().filter(|mapping| mapping.executable);
+    let objects = code.filter(|mapping| mapping.file_id().is_some_and(|file| seen.insert(file)));
+    let (mut kept, mut without) = (Vec::new(), Vec::new());
+    for mapping in objects.take(MAX_OBJECTS) {
+        let Ok(object) = Object::open(pid, mapping) else { continue };
+        let name = object.display_path.rsplit('/').next().unwrap_or_default().to_owned();
+        match object.unwind_tables().and_then(|tables| tables.frame_pointers()) {
+            Some(FramePointers::Kept) => kept.push(name),
+            Some(FramePointers::Mixed) => without.push(format!("{name} (in part)")),
+            Some(FramePointers::Omitted) => without.push(name),
+            None => {}
+        }
+    }
+    report.checks.push(match (kept.is_empty(), without.is_empty()) {
+        (true, true) => check(
+            "frame pointers",
+            Status::Warning,
+            "cannot be told: the process's files have no unwind tables",
+            None,
+        ),
+        (_, true) => check("frame pointers", Status::Ok, format!("kept in {}", some_of(&kept)), None),
+        _ => check(
+            "frame pointers",
+            Status::Warning,
+            format!("missing in {}: stacks that come through end there", some_of(&without)),
+            Some("compile with -fno-omit-frame-pointer to see whole stacks; the direct caller is known without"),
+        ),
+    });
+}
+
+/// The first few names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 

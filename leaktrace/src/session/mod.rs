@@ -1,6 +1,7 @@
 //! Wires the rooms for one run.
 
 mod attach;
+mod classify;
 mod clock;
 mod doctor;
 mod engine;
@@ -15,6 +16,7 @@ mod ranking;
 mod recorder;
 mod replay;
 mod safety;
+pub mod series_file;
 mod sinks;
 mod supervisor;
 mod traced;
@@ -24,6 +26,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use classify::verdict_of;
 pub use input::{Child, Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
@@ -44,6 +47,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Some(Command::Doctor(options)) => doctor::run(options, &cli.general),
         Some(Command::Replay(options)) => replay::run(options, &cli.general),
+        Some(Command::Classify(options)) => classify::run(options, &cli.general),
         None => live::run(&cli.trace, &cli.general),
     }
 }

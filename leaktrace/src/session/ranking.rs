@@ -9,7 +9,7 @@ use std::{
 use crate::{
     cli::Sort,
     heap::Site,
-    output::record::{SiteSummary, SiteTick},
+    output::record::{SiteKind, SiteSummary, SiteTick},
 };
 
 use super::{
@@ -43,6 +43,7 @@ pub(super) fn largest(
     }
     sites.sort_unstable_by_key(|one| key(one, view.sort));
     for site in &mut sites {
+        site.growth_bytes_per_s = growth(traced, site.site);
         site.function = names.get(&site.site).and_then(Names::function);
     }
     sites
@@ -92,32 +93,56 @@ fn key(site: &SiteTick, sort: Sort) -> (Reverse<u64>, Reverse<u64>, u32) {
     (Reverse(first), Reverse(site.live_bytes), site.site)
 }
 
+/// All sites; growth, which takes a median to tell, only where it decides who comes first.
 fn candidates(traced: &Traced, view: &View, now_ns: u64) -> Vec<SiteTick> {
-    let tracker = &traced.tracker;
-    let Some(age) = view.older_than else {
-        let sites = tracker.sites().iter().filter(|site| site.allocs > 0);
-        return sites.map(|site| figures(traced, site, site.live_bytes, site.live_count, now_ns)).collect();
+    let mut sites = match view.older_than {
+        None => all(traced, now_ns),
+        Some(age) => older(traced, age, now_ns),
     };
-    let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    let old = tracker.older_than(cutoff);
-    old.iter()
-        .filter_map(|old| {
-            let site = tracker.site(old.site)?;
-            Some(figures(traced, site, old.live_bytes, old.live_count, now_ns))
-        })
-        .collect()
+    if view.sort == Sort::Growth {
+        for site in &mut sites {
+            site.growth_bytes_per_s = growth(traced, site.site);
+        }
+    }
+    sites
 }
 
-fn figures(traced: &Traced, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
+fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
+    let (blocks, mapped) = (traced.tracker.sites(), traced.tracker.mappings().sites());
+    let blocks = blocks.iter().map(|site| (SiteKind::Heap, site));
+    let mapped = mapped.iter().map(|site| (SiteKind::Mapping, site));
+    let seen = blocks.chain(mapped).filter(|(_, site)| site.allocs > 0);
+    seen.map(|(kind, site)| figures(kind, site, site.live_bytes, site.live_count, now_ns)).collect()
+}
+
+fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
+    let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    let (tracker, of_mappings) = (&traced.tracker, traced.tracker.mappings());
+    let old =
+        [(SiteKind::Heap, tracker.older_than(cutoff)), (SiteKind::Mapping, of_mappings.older_than(cutoff))];
+    let old = old.into_iter().flat_map(|(kind, sums)| sums.into_iter().map(move |sum| (kind, sum)));
+    old.filter_map(|(kind, old)| {
+        let site = tracker.site(old.site)?;
+        Some(figures(kind, site, old.live_bytes, old.live_count, now_ns))
+    })
+    .collect()
+}
+
+fn growth(traced: &Traced, site: u32) -> Option<f64> {
+    traced.tracker.site_growth(site).map(f64::round)
+}
+
+fn figures(kind: SiteKind, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
     let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
     SiteTick {
         site: site.id,
+        kind,
         function: None,
         live_bytes,
         live_count,
         allocs: site.allocs,
         frees: site.frees,
-        growth_bytes_per_s: traced.tracker.site_growth(site.id).map(f64::round),
+        growth_bytes_per_s: None,
         age_s: (age * 1e3).round() / 1e3,
     }
 }

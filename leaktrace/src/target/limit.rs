@@ -65,27 +65,23 @@ impl Limits {
     fn nearest_group(&mut self, pid: u32) -> Option<Limit> {
         let membership = read_text(Path::new(&format!("/proc/{pid}/cgroup")), MAX_FILE)?;
         let groups = group::memory_groups(&membership);
-        let limits = groups.filter_map(|(version, path)| match self.nearest_on_path(version, path) {
-            Some(found) => found,
+        let limits = groups.flat_map(|(version, path)| {
             // A group outside of our own namespace: the process may see it itself.
-            None => group::as_the_process_sees_it(pid, version),
+            let seen_by_process = || group::as_the_process_sees_it(pid, version).into_iter().collect();
+            self.on_path(version, path).unwrap_or_else(seen_by_process)
         });
         limits.min_by_key(|limit| limit.headroom_bytes)
     }
 
-    /// The nearest limit from a group up to the mount; the outer `None` where the group cannot be seen from here.
-    fn nearest_on_path(&mut self, version: Version, path: &str) -> Option<Option<Limit>> {
+    /// The limits of a group and of all above it, up to the mount; `None` where the group cannot be seen from here.
+    fn on_path(&mut self, version: Version, path: &str) -> Option<Vec<Limit>> {
         let mut hierarchies = self.hierarchies.iter().filter(|one| one.version == version);
         let directories = hierarchies.find_map(|one| one.directories(path))?;
-        let limits = directories.into_iter().filter_map(|directory| match self.groups.get(&directory) {
-            Some(known) => *known,
-            None => {
-                let read = group::limit(version, &directory);
-                self.groups.insert(directory, read);
-                read
-            }
-        });
-        Some(limits.min_by_key(|limit| limit.headroom_bytes))
+        let limit = |directory: PathBuf| {
+            let read = |directory: &PathBuf| group::limit(version, directory);
+            *self.groups.entry(directory).or_insert_with_key(read)
+        };
+        Some(directories.into_iter().filter_map(limit).collect())
     }
 }
 

@@ -11,9 +11,11 @@ mod bcc;
 mod churn;
 mod pipeline;
 mod servers;
+mod sites;
 mod stats;
 mod table;
 mod tracer;
+mod verdicts;
 
 pub(crate) use tracer::{Programs, Server, Tracer, Variant};
 
@@ -23,7 +25,7 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, redis, node, pipeline.
+    /// Runs only the benches whose name contains this: churn, redis, node, pipeline, pipeline-sites, verdicts.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -33,6 +35,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let chosen = |name: &str| name.contains(&options.filter);
     if chosen("pipeline") {
         pipeline::run(if options.quick { 2_000_000 } else { 20_000_000 })?;
+    }
+    if chosen("pipeline-sites") {
+        sites::run(if options.quick { 30 } else { 300 })?;
+    }
+    if chosen("verdicts") {
+        verdicts::run(if options.quick { 60 } else { 900 })?;
     }
     if !["churn", "redis", "node"].into_iter().any(chosen) {
         return Ok(());

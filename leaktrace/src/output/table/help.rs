@@ -5,11 +5,12 @@ use ratatui::text::{Line, Span};
 use super::draw::Palette;
 use crate::output::escape::cut_end;
 
-const TERMS: [(&str, &str); 20] = [
+const TERMS: [(&str, &str); 21] = [
     ("live", "allocated since leaktrace attached and not freed yet. Memory from"),
     ("", "before is not counted: a leak is what keeps growing from now on"),
-    ("growth", "change of live bytes a second. A cache grows too while it fills,"),
-    ("", "and then stops. A leak does not stop: give it time"),
+    ("growth", "change of live bytes a second; a cache grows too while it fills"),
+    ("verdict", "leak, suspect (young growth, or one jump that stays) or bounded,"),
+    ("", "with its pattern, and how sure it is. Empty: never suspicious"),
     ("call site", "where the program asked for the memory; ← reads \"called by\""),
     ("allocs, frees", "calls for that site's blocks since attach. Frees that stay far"),
     ("", "behind allocs: nobody gives this memory back"),
@@ -22,7 +23,7 @@ const TERMS: [(&str, &str); 20] = [
     ("cost", "what tracing takes from the process, and leaktrace for itself"),
     ("", ""),
     ("↑ ↓", "select a call site; PgUp and PgDn go ten at once"),
-    ("enter", "its full stack, and back"),
+    ("enter", "its full stack with the evidence for its verdict, and back"),
     ("s", "next order: live bytes, growth, blocks, allocations, age"),
     ("p", "hold the picture; tracing goes on"),
     ("q, Ctrl-C", "end the trace, with a summary"),

@@ -7,6 +7,7 @@ mod history;
 mod model;
 mod sites;
 mod terminal;
+mod verdicts;
 mod view;
 
 pub use terminal::{Request, TableOptions, TableView};

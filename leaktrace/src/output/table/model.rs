@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::history::History;
+use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
-use crate::output::record::{Header, Losses, Notice, Record, Site, SiteTick, Summary, Tick};
+use crate::output::record::{Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick};
+use crate::output::verdict::VerdictRecord;
 
 /// Notices that are kept; the view shows the last.
 const MAX_NOTICES: usize = 100;
@@ -26,6 +28,7 @@ pub(super) struct Data {
     pub(super) header: Option<Header>,
     pub(super) processes: BTreeMap<u32, Process>,
     pub(super) stacks: HashMap<u32, Site>,
+    pub(super) verdicts: Verdicts,
     pub(super) notices: VecDeque<Notice>,
     pub(super) history: History,
 }
@@ -68,6 +71,7 @@ pub(super) struct Totals {
     pub(super) live_count: u64,
     pub(super) unknown_frees: u64,
     pub(super) rss_bytes: Option<u64>,
+    pub(super) mapped: Option<Mapped>,
     pub(super) rates: Option<Rates>,
     /// Growth of live bytes a second, and over how many seconds.
     pub(super) growth: Option<(f64, f64)>,
@@ -84,6 +88,7 @@ pub(super) struct Row<'a> {
     pub(super) pid: u32,
     pub(super) figures: &'a SiteTick,
     pub(super) stack: Option<&'a Site>,
+    pub(super) verdict: Option<&'a VerdictRecord>,
 }
 
 impl Data {
@@ -97,12 +102,14 @@ impl Data {
                 }
             }
             Record::Notice(notice) => {
+                self.verdicts.notice(notice);
                 if self.notices.len() == MAX_NOTICES {
                     self.notices.pop_front();
                 }
                 self.notices.push_back(notice.clone());
             }
-            Record::Verdict(_) | Record::Summary(_) => {}
+            Record::Verdict(verdict) => self.verdicts.apply(verdict),
+            Record::Summary(_) => {}
         }
     }
 
@@ -111,6 +118,7 @@ impl Data {
         // A child that is gone leaks no more, and a tree may go through thousands of them.
         if tick.rss_bytes.is_none() && self.processes.len() > 1 {
             self.processes.remove(&tick.pid);
+            self.verdicts.forget(tick.pid);
         }
         let live = self.processes.values().map(|process| process.tick.live_bytes);
         self.history.push(tick.t, live.fold(0, u64::saturating_add));
@@ -131,6 +139,9 @@ impl Data {
             totals.unknown_frees = totals.unknown_frees.saturating_add(tick.unknown_frees);
             if let Some(rss) = tick.rss_bytes {
                 totals.rss_bytes = Some(totals.rss_bytes.unwrap_or(0).saturating_add(rss));
+            }
+            if let Some(mapped) = &tick.mapped {
+                totals.mapped = Some(totals.mapped.take().unwrap_or_default().plus(mapped));
             }
             if let Some(rates) = rates {
                 totals.rates = Some(totals.rates.unwrap_or_default().plus(*rates));
@@ -153,7 +164,12 @@ impl Data {
             .processes
             .values()
             .flat_map(|process| process.tick.sites.iter().map(|site| (process.tick.pid, site)))
-            .map(|(pid, figures)| Row { pid, figures, stack: self.stacks.get(&figures.site) })
+            .map(|(pid, figures)| Row {
+                pid,
+                figures,
+                stack: self.stacks.get(&figures.site),
+                verdict: self.verdicts.on_site(pid, figures.site),
+            })
             .collect();
         rows.sort_by(|a, b| {
             let (a, b) = (a.figures, b.figures);

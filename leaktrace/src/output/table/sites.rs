@@ -2,18 +2,99 @@
 
 use std::fmt::Write;
 
-use ratatui::style::Modifier;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::draw::Palette;
 use super::head::growth;
 use super::model::{Model, Row};
+use super::verdicts::style as verdict_style;
 use crate::cli::Sort;
 use crate::output::escape::{cut_end, cut_middle, visible};
-use crate::output::{stack, text};
+use crate::output::record::SiteKind;
+use crate::output::verdict::VerdictRecord;
+use crate::output::{leak, stack, text};
 
-/// Narrower screens show only live bytes and growth beside the name.
-const ALL_COLUMNS: usize = 70;
+/// Evidence that is shown beside a stack; NDJSON has all.
+const MAX_EVIDENCE: usize = 3;
+
+/// The columns of a screen of this width, beside the name.
+fn columns_for(width: usize, sort: Sort) -> &'static [Column] {
+    use Column::{Age, Allocs, Blocks, Confidence, Frees, Growth, Live, Pattern, Verdict};
+    match (width, sort) {
+        (100.., _) => &[Live, Blocks, Growth, Verdict, Pattern, Confidence, Allocs, Frees, Age],
+        // What sorts is shown.
+        (70.., Sort::Count) => &[Live, Blocks, Growth, Verdict, Pattern, Confidence, Frees],
+        (70.., Sort::Age) => &[Live, Growth, Verdict, Pattern, Confidence, Allocs, Age],
+        (70.., _) => &[Live, Growth, Verdict, Pattern, Confidence, Allocs, Frees],
+        (50.., _) => &[Live, Growth, Verdict, Confidence],
+        _ => &[Live, Verdict],
+    }
+}
+
+/// A figure of a call site.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Live,
+    Blocks,
+    Growth,
+    Verdict,
+    Pattern,
+    Confidence,
+    Allocs,
+    Frees,
+    Age,
+}
+
+impl Column {
+    /// Its title, and how many columns of the screen it takes.
+    const fn title(self) -> (&'static str, usize) {
+        match self {
+            Self::Live => ("LIVE", 8),
+            Self::Blocks => ("BLOCKS", 6),
+            Self::Growth => ("GROWTH", 11),
+            Self::Verdict => ("VERDICT", 7),
+            Self::Pattern => ("PATTERN", 9),
+            Self::Confidence => ("SURE", 4),
+            Self::Allocs => ("ALLOCS", 6),
+            Self::Frees => ("FREES", 6),
+            Self::Age => ("AGE", 6),
+        }
+    }
+
+    /// Words stand at the left of their column, numbers at the right.
+    fn fit(self, text: &str) -> String {
+        let (_, room) = self.title();
+        match self {
+            Self::Verdict | Self::Pattern => format!("{text:<room$} "),
+            _ => format!("{text:>room$} "),
+        }
+    }
+
+    fn cell(self, row: Row<'_>, palette: Palette) -> Span<'static> {
+        let site = row.figures;
+        let of_verdict = |says: fn(&VerdictRecord) -> String| {
+            row.verdict.map_or((String::new(), Style::new()), |record| {
+                (says(record), verdict_style(palette, record.verdict))
+            })
+        };
+        let (text, style) = match self {
+            Self::Live => (text::bytes(site.live_bytes), Palette::strong()),
+            Self::Blocks => (text::count(site.live_count), Style::new()),
+            Self::Growth => {
+                let rate = site.growth_bytes_per_s.map_or_else(|| "-".to_owned(), text::rate);
+                (rate, growth(palette, site.growth_bytes_per_s.unwrap_or_default()))
+            }
+            Self::Verdict => of_verdict(|record| leak::verdict(record.verdict).to_owned()),
+            Self::Pattern => of_verdict(|record| leak::pattern(record.pattern).to_owned()),
+            Self::Confidence => of_verdict(|record| leak::sure(record.confidence)),
+            Self::Allocs => (text::count(site.allocs), Style::new()),
+            Self::Frees => (text::count(site.frees), Style::new()),
+            Self::Age => (text::duration(site.age_s), Style::new()),
+        };
+        Span::styled(self.fit(&text), style)
+    }
+}
 
 /// The table of sites in at most `room` lines.
 pub(super) fn lines(model: &Model, width: usize, room: usize) -> Vec<Line<'static>> {
@@ -34,12 +115,13 @@ pub(super) fn lines(model: &Model, width: usize, room: usize) -> Vec<Line<'stati
     for (rank, row) in rows.iter().enumerate().skip(first).take(sites) {
         // Until the user selects something, nothing needs to stand out.
         let chosen = model.selected.is_some() && rank == selected;
-        lines.push(figures(*row, chosen, Palette::of(model), width));
+        lines.push(figures(*row, chosen, model, width));
         if model.expanded.is_none() {
             lines.push(callers(*row, with_pid, width));
         }
     }
     if let (Some(from), Some(row)) = (model.expanded, rows.get(selected)) {
+        lines.extend(reasons(*row, width).into_iter().take(room.saturating_sub(lines.len()) / 2));
         let room = room.saturating_sub(lines.len());
         lines.extend(full_stack(*row, from, width, room));
     }
@@ -63,36 +145,24 @@ fn titles(model: &Model, width: usize) -> Line<'static> {
         // Writing into a string cannot fail.
         let _ = write!(site, "; blocks older than {}", text::duration(age.as_secs_f64()));
     }
-    let text = if width >= ALL_COLUMNS {
-        let (live, blocks, growth) = ("LIVE", "BLOCKS", "GROWTH");
-        let (allocs, frees, age) = ("ALLOCS", "FREES", "AGE");
-        format!(" {live:>8} {blocks:>6} {growth:>11} {allocs:>6} {frees:>6} {age:>6}  {site}")
-    } else {
-        format!(" {:>8} {:>11}  {site}", "LIVE", "GROWTH")
-    };
+    let titles = columns_for(width, model.sort).iter().map(|column| column.fit(column.title().0));
+    let text = format!(" {} {site}", titles.collect::<String>());
     let underlined = Palette::strong().add_modifier(Modifier::UNDERLINED);
     Line::styled(format!("{:<width$}", cut_end(&text, width)), underlined)
 }
 
-fn figures(row: Row<'_>, chosen: bool, palette: Palette, width: usize) -> Line<'static> {
-    let site = row.figures;
-    let mark = if chosen { '▶' } else { ' ' };
-    let live = format!("{mark}{:>8} ", text::bytes(site.live_bytes));
-    let rate = site.growth_bytes_per_s.map_or_else(|| "-".to_owned(), text::rate);
-    let rate_style = growth(palette, site.growth_bytes_per_s.unwrap_or_default());
-    let mut spans = vec![Span::styled(live, Palette::strong())];
-    let mut used = 10 + 12;
-    if width >= ALL_COLUMNS {
-        spans.push(Span::raw(format!("{:>6} ", text::count(site.live_count))));
-        spans.push(Span::styled(format!("{rate:>11} "), rate_style));
-        let (allocs, frees) = (text::count(site.allocs), text::count(site.frees));
-        spans.push(Span::raw(format!("{allocs:>6} {frees:>6} {:>6} ", text::duration(site.age_s))));
-        used += 7 + 21;
-    } else {
-        spans.push(Span::styled(format!("{rate:>11} "), rate_style));
-    }
-    let name = stack::shorten(&function(row), width.saturating_sub(used + 1));
-    spans.push(Span::styled(format!(" {name}"), palette.accent()));
+fn figures(row: Row<'_>, chosen: bool, model: &Model, width: usize) -> Line<'static> {
+    let palette = Palette::of(model);
+    let mark = if chosen { "▶" } else { " " };
+    let mut spans = vec![Span::styled(mark, Palette::strong())];
+    spans.extend(columns_for(width, model.sort).iter().map(|column| column.cell(row, palette)));
+    let used: usize = spans.iter().map(Span::width).sum();
+    let kind = match row.figures.kind {
+        SiteKind::Heap => "",
+        SiteKind::Mapping => " (mapped)",
+    };
+    let name = stack::shorten(&function(row), width.saturating_sub(used + 1 + kind.len()));
+    spans.push(Span::styled(format!(" {name}{kind}"), palette.accent()));
     let line = Line::from(spans);
     if chosen { line.patch_style(Palette::strong()) } else { line }
 }
@@ -115,6 +185,17 @@ fn callers(row: Row<'_>, with_pid: bool, width: usize) -> Line<'static> {
     let frames = row.stack.map_or(&[][..], |site| site.stack.as_slice());
     let frames = stack::from_culprit(frames, row.figures.function.as_deref());
     Line::styled(cut_end(&format!("{indent}{}", stack::callers(frames, room)), width), Palette::quiet())
+}
+
+/// Why the verdict is what it is, and what to do: the weightiest evidence, the likely cause, advice.
+fn reasons(row: Row<'_>, width: usize) -> Vec<Line<'static>> {
+    let Some(verdict) = row.verdict else { return Vec::new() };
+    let evidence = verdict.evidence.iter().take(MAX_EVIDENCE).map(|one| ("because", Some(&one.says)));
+    let reasons = evidence.chain([("cause", verdict.cause.as_ref()), ("advice", verdict.advice.as_ref())]);
+    let line = |(label, says): (&str, Option<&String>)| {
+        Some(Line::raw(cut_end(&format!("  {label:<8} {}", visible(says?)), width)))
+    };
+    reasons.filter_map(line).collect()
 }
 
 /// One line a frame: number, function, place; the allocator's own frames included, but quiet.

@@ -1,7 +1,7 @@
 //! From what is known of a process to judgements: its series, and the circumstances beside them.
 
 use crate::{
-    heap::{Series, Site},
+    heap,
     output::verdict::{About, Subject, SubjectKind, VerdictRecord},
     session::traced::Traced,
     verdict::{Circumstances, Judgement, Samples, SiteFacts, judge},
@@ -14,11 +14,16 @@ const PATIENCE_S: f64 = 50.0;
 /// reserves are in the way.
 const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
 
+/// So many ticks at which a site was not there yet are shown before its history.
+const TICKS_BEFORE_BIRTH: usize = 2;
+
 /// What is known of the whole trace at a tick.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Moment {
     /// Seconds since attach.
     pub(in crate::session) t: f64,
+    /// The same on the clock of records, nanoseconds.
+    pub(in crate::session) now_ns: u64,
     /// Share of events that were lost, 0..1.
     pub(in crate::session) loss_share: f64,
 }
@@ -34,7 +39,9 @@ pub(super) struct Judging<'a> {
 
 impl<'a> Judging<'a> {
     pub(super) fn new(traced: &'a Traced, moment: Moment) -> Self {
-        let (live, resident) = (samples(traced.tracker.series()), samples(&traced.resident));
+        let live = Samples::new(traced.tracker.history());
+        let resident = traced.resident.points().map(|point| (point.t, point.value as f64));
+        let resident = Samples::new(resident);
         let rss_agreement = agreement(&resident, &live);
         Self { traced, moment, live, resident, rss_agreement }
     }
@@ -65,8 +72,10 @@ impl<'a> Judging<'a> {
 
     /// One of its call sites.
     pub(super) fn site(&self, id: u32) -> Option<VerdictRecord> {
-        let site = self.traced.tracker.site(id)?;
-        let circumstances = Circumstances { site: Some(facts(site)), ..self.circumstances() };
+        let tracker = &self.traced.tracker;
+        let (site, history) = (tracker.site(id)?, self.site_history(id)?);
+        let fate = tracker.site_facts(id, self.moment.now_ns);
+        let circumstances = Circumstances { site: fate.as_ref().map(facts), ..self.circumstances() };
         let about = About {
             live_bytes: site.live_bytes,
             live_count: Some(site.live_count),
@@ -74,7 +83,19 @@ impl<'a> Judging<'a> {
             frees: Some(site.frees),
             ..self.about(SubjectKind::Site, u64::from(id))
         };
-        Some(record(&judge(&history(self.traced, id), &circumstances), about))
+        Some(record(&judge(&history, &circumstances), about))
+    }
+
+    /// Its history. Where it begins with nothing, it had nothing at the ticks before, either: some of these show that
+    /// what follows is a jump, and no series that always stood there.
+    fn site_history(&self, id: u32) -> Option<Samples> {
+        let history = self.traced.tracker.site_history(id)?;
+        let (begin, first) = *history.first()?;
+        let ticks = self.live.times();
+        let before = ticks.get(..ticks.partition_point(|&t| t < begin)).unwrap_or_default();
+        let shown = if first > 0.0 { 0 } else { TICKS_BEFORE_BIRTH.min(before.len()) };
+        let unborn = before.iter().skip(before.len() - shown).map(|&t| (t, 0.0));
+        Some(Samples::new(unborn.chain(history)))
     }
 
     fn circumstances(&self) -> Circumstances {
@@ -126,14 +147,13 @@ fn growth(samples: &Samples, from: f64, to: f64) -> Option<f64> {
     Some(mean(to - fifth, to)? - mean(from, from + fifth)?)
 }
 
-fn samples(series: &Series) -> Samples {
-    Samples::new(series.points().iter().map(|point| (point.t, point.last as f64)))
-}
-
-fn history(traced: &Traced, id: u32) -> Samples {
-    Samples::new(traced.tracker.site_history(id))
-}
-
-fn facts(site: &Site) -> SiteFacts {
-    SiteFacts { allocs: site.allocs, frees: site.frees, ..SiteFacts::default() }
+/// What the heap knows of a site's blocks, as evidence.
+fn facts(of: &heap::SiteFacts) -> SiteFacts {
+    SiteFacts {
+        allocs: of.allocs,
+        frees: of.frees,
+        survival: of.survival,
+        old_cohort_alive: of.old_cohort_alive,
+        live_age_p10_p90_s: of.live_age_p10_p90_s,
+    }
 }

@@ -18,16 +18,17 @@ use std::{
 use super::traced::{Names, Traced};
 use crate::{
     output::{
+        leak::worst_first,
         record::VerdictCounts,
         verdict::{SubjectKind, VerdictRecord},
     },
-    verdict::Verdict,
+    verdict::{Pattern, Verdict},
 };
 
 pub(super) use judging::Moment;
 
 use judging::Judging;
-use standing::{Standing, is_alarm};
+use standing::{Standing, is_alarm, is_worth_a_first};
 
 /// Subjects judged in a pass: at the default interval less than a twentieth of a core, by `cargo xtask bench --filter
 /// verdicts`.
@@ -41,6 +42,9 @@ const PASS_EVERY_S: f64 = 0.9;
 const NAMES_PATIENCE_S: f64 = 2.0;
 /// Subjects with a verdict that are remembered, some kilobytes each.
 const MAX_SUBJECTS: usize = 8192;
+/// A jump is large from so many bytes on, or from one in so many of the resident set.
+const LARGE_BYTES: u64 = 1 << 20;
+const LARGE_SHARE: u64 = 50;
 /// Sites whose names are asked for at once.
 const NAMES_AT_ONCE: usize = 64;
 
@@ -107,8 +111,9 @@ impl Verdicts {
         let whole = [Some(judging.process()), judging.rss()];
         let records: Vec<_> = sites.iter().filter_map(|&id| judging.site(id)).collect();
         let judged = whole.iter().flatten().count() + records.len();
+        let resident_bytes = traced.usage.as_ref().map_or(0, |usage| usage.rss_bytes);
         for record in whole.into_iter().flatten().chain(records) {
-            self.judged(process, record);
+            self.judged(process, record, resident_bytes);
         }
         for id in sites {
             traced.tracker.judged(id, moment.t);
@@ -136,7 +141,7 @@ impl Verdicts {
         due
     }
 
-    fn judged(&mut self, process: u16, record: VerdictRecord) {
+    fn judged(&mut self, process: u16, record: VerdictRecord, resident_bytes: u64) {
         let kind = record.subject.kind;
         let id = match kind {
             SubjectKind::Site => record.subject.id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default(),
@@ -150,7 +155,7 @@ impl Verdicts {
             }
             return;
         }
-        if kind == SubjectKind::Site && !is_alarm(record.verdict) {
+        if kind == SubjectKind::Site && !(is_worth_a_first(&record) && is_large(&record, resident_bytes)) {
             return;
         }
         if self.standings.len() >= MAX_SUBJECTS && !self.make_room() {
@@ -235,7 +240,9 @@ impl Verdicts {
         let with_stack = |(key, record): (&Key, &VerdictRecord)| {
             told::with_stack(record.clone(), processes.get(&key.process), names)
         };
-        told::ranked(alarms.map(with_stack).collect())
+        let mut alarms: Vec<_> = alarms.map(with_stack).collect();
+        alarms.sort_by(worst_first);
+        alarms
     }
 
     /// How many subjects have which verdict.
@@ -282,4 +289,11 @@ impl Verdicts {
     ) -> Vec<VerdictRecord> {
         self.take(processes, names, |_, _, _| true)
     }
+}
+
+/// A jump of a call site that stays is news if it is large, as itself or for the process: every program keeps small
+/// blocks from somewhere. Growth is news however slow.
+fn is_large(record: &VerdictRecord, resident_bytes: u64) -> bool {
+    let smallest = LARGE_BYTES.min(resident_bytes / LARGE_SHARE).max(1);
+    record.pattern != Some(Pattern::Spike) || record.live_bytes >= smallest
 }

@@ -5,13 +5,20 @@
 
 use crate::{
     output::verdict::{SubjectKind, VerdictRecord},
-    verdict::Verdict,
+    verdict::{Pattern, Verdict},
 };
 
 /// The first thing said of a subject is out after so many judgements that agree: it must not wait for long.
 const FIRST_HOLD: u32 = 2;
 /// Any later change must hold for so many judgements in a row.
 const HOLD: u32 = 3;
+/// Good news may wait a little longer: between two steps of a staircase nothing grows.
+const HOLD_BOUNDED: u32 = 6;
+/// A leak that is merely a suspect at some phase of its cycle is a leak: anything weaker must hold for longer than most
+/// cycles that a reader would see flap.
+const HOLD_WEAKER: u32 = 15;
+/// Suspects that are less sure are not told of a call site that has no verdict yet.
+const LEAST_CONFIDENCE: f64 = 0.3;
 /// Confidence has moved if it differs by so much from what was told.
 const CONFIDENCE_MOVE: f64 = 0.1;
 /// The rate of a leak or suspect has moved if it differs by this share from what was told.
@@ -22,17 +29,28 @@ const FIGURES_PAUSE_S: f64 = 5.0;
 /// What is known and told of one subject.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    newest: Option<VerdictRecord>,
-    told: Option<VerdictRecord>,
+    /// The verdict and pattern that were told, with the newest figures that belong to them.
+    stands: Option<VerdictRecord>,
+    /// The figures that went out last.
+    told: Told,
     verdict: Streak<Verdict>,
-    pattern: Streak<Option<crate::verdict::Pattern>>,
+    pattern: Streak<Option<Pattern>>,
     /// Judgements in a row that were worth a first record, and whose figures had moved.
     worthy: u32,
     moved: u32,
+    judged_at: f64,
     /// Time of the tick at which a record became due that is not out yet.
     due: Option<f64>,
     /// The last record went out before the names of its stack were known.
     is_unnamed: bool,
+}
+
+/// Figures that were told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    t: f64,
+    confidence: f64,
+    rate: Option<f64>,
 }
 
 /// How often in a row something was the same.
@@ -54,8 +72,8 @@ impl<T: Copy + PartialEq> Streak<T> {
         self.last = Some(value);
     }
 
-    fn has_held(&self) -> bool {
-        self.length >= HOLD
+    const fn has_held(&self, judgements: u32) -> bool {
+        self.length >= judgements
     }
 }
 
@@ -69,65 +87,61 @@ impl Standing {
     pub(super) fn judged(&mut self, record: VerdictRecord) {
         self.verdict.see(record.verdict);
         self.pattern.see(record.pattern);
-        let t = record.t;
-        let is_news = match &self.told {
+        self.judged_at = record.t;
+        let is_news = match &self.stands {
             None => {
                 self.worthy = if is_worth_a_first(&record) { self.worthy.saturating_add(1) } else { 0 };
                 self.worthy >= FIRST_HOLD
             }
-            Some(told) => self.has_changed(told, &record) || self.figures_moved(&record),
+            Some(stands) if is_same(stands, &record) => self.figures_moved(&record),
+            Some(stands) => self.has_changed(stands, &record),
         };
-        // A record that waits for its names goes out with the newest figures.
-        if is_news || (self.due.is_some() && self.is_as_told(&record)) {
-            self.told = Some(record.clone());
+        if is_news {
+            self.due.get_or_insert(record.t);
             self.moved = 0;
         }
-        if is_news {
-            self.due.get_or_insert(t);
+        if is_news || self.stands.as_ref().is_some_and(|stands| is_same(stands, &record)) {
+            self.stands = Some(record);
         }
-        self.newest = Some(record);
     }
 
-    fn has_changed(&self, told: &VerdictRecord, record: &VerdictRecord) -> bool {
-        if record.verdict != told.verdict {
-            return self.verdict.has_held();
+    fn has_changed(&self, stands: &VerdictRecord, record: &VerdictRecord) -> bool {
+        match record.verdict {
+            same if same == stands.verdict => self.pattern.has_held(HOLD),
+            worse if worse < stands.verdict => self.verdict.has_held(HOLD),
+            Verdict::Bounded => self.verdict.has_held(HOLD_BOUNDED),
+            _ => self.verdict.has_held(HOLD_WEAKER),
         }
-        record.pattern != told.pattern && self.pattern.has_held()
     }
 
     fn figures_moved(&mut self, record: &VerdictRecord) -> bool {
-        let moved = self.told.as_ref().is_some_and(|told| {
-            is_same(told, record) && (confidence_moved(told, record) || rate_moved(told, record))
-        });
+        // What waits to go out does so with these figures.
+        let moved =
+            self.due.is_none() && (self.told.confidence_moved(record) || self.told.rate_moved(record));
         self.moved = if moved { self.moved.saturating_add(1) } else { 0 };
-        let is_soon = self.told.as_ref().is_some_and(|told| record.t - told.t < FIGURES_PAUSE_S);
-        self.moved >= HOLD && !is_soon
+        self.moved >= HOLD && record.t - self.told.t >= FIGURES_PAUSE_S
     }
 
-    fn is_as_told(&self, record: &VerdictRecord) -> bool {
-        self.told.as_ref().is_some_and(|told| is_same(told, record))
-    }
-
-    /// The verdict that stands: what was told, with the newest figures where they belong to it.
-    pub(super) fn stands(&self) -> Option<&VerdictRecord> {
-        let newest = self.newest.as_ref().filter(|newest| self.is_as_told(newest));
-        newest.or(self.told.as_ref())
+    /// The verdict that stands, with the newest figures that belong to it.
+    pub(super) const fn stands(&self) -> Option<&VerdictRecord> {
+        self.stands.as_ref()
     }
 
     /// Whether nothing was told and there is nothing to tell: a site that is no suspect any more.
-    pub(super) fn is_idle(&self) -> bool {
-        self.told.is_none() && self.worthy == 0
+    pub(super) const fn is_idle(&self) -> bool {
+        self.stands.is_none() && self.worthy == 0
     }
 
-    /// Whether it could change at the next judgement: first records and changes must not wait for long.
+    /// Whether the next judgement may be news: first records and changes must not wait for long.
     pub(super) fn is_unsettled(&self) -> bool {
-        let newest = self.newest.as_ref();
-        self.told.is_none() || self.moved > 0 || newest.is_some_and(|newest| !self.is_as_told(newest))
+        let last = (self.verdict.last, self.pattern.last);
+        let told = self.stands.as_ref().map(|stands| (Some(stands.verdict), Some(stands.pattern)));
+        self.moved > 0 || told != Some(last)
     }
 
-    /// Whether what was told says that something may be wrong.
+    /// Whether what stands says that something may be wrong.
     pub(super) fn is_alarm(&self) -> bool {
-        self.told.as_ref().is_some_and(|told| is_alarm(told.verdict))
+        self.stands.as_ref().is_some_and(|stands| is_alarm(stands.verdict))
     }
 
     /// Whether a record waits to go out.
@@ -141,27 +155,34 @@ impl Standing {
     }
 
     /// Whether names that come now are news.
-    pub(super) fn wants_names(&self) -> bool {
+    pub(super) const fn wants_names(&self) -> bool {
         self.due.is_some() || self.is_unnamed
     }
 
     /// The record that is due or, where names were missing, is to be told again.
     pub(super) fn tell(&mut self, is_named: bool) -> Option<VerdictRecord> {
+        let record = self.stands.clone()?;
         self.due = None;
         self.is_unnamed = !is_named;
-        self.told.clone()
+        self.told = Told::of(&record);
+        Some(record)
     }
 
     /// When it was judged last.
-    pub(super) fn judged_at(&self) -> f64 {
-        self.newest.as_ref().map_or(0.0, |newest| newest.t)
+    pub(super) const fn judged_at(&self) -> f64 {
+        self.judged_at
     }
 }
 
-/// A call site that is merely in order is not worth a word; a process is, once anything can be said.
-fn is_worth_a_first(record: &VerdictRecord) -> bool {
+/// A call site that is merely in order, or a suspect that is most likely wrong, is not worth a word; a process is, once
+/// anything can be said.
+pub(super) fn is_worth_a_first(record: &VerdictRecord) -> bool {
     match record.subject.kind {
-        SubjectKind::Site => is_alarm(record.verdict),
+        SubjectKind::Site => match record.verdict {
+            Verdict::Leak => true,
+            Verdict::Suspect => record.confidence >= LEAST_CONFIDENCE,
+            _ => false,
+        },
         _ => record.verdict != Verdict::InsufficientData,
     }
 }
@@ -170,18 +191,24 @@ fn is_same(a: &VerdictRecord, b: &VerdictRecord) -> bool {
     (a.verdict, a.pattern) == (b.verdict, b.pattern)
 }
 
-fn confidence_moved(told: &VerdictRecord, now: &VerdictRecord) -> bool {
-    // Figures are rounded to thousandths: half of one keeps 0.1 from being less than 0.1.
-    (now.confidence - told.confidence).abs() > CONFIDENCE_MOVE - 5e-4
-}
-
-/// The rate of what does not grow is noise around nothing.
-fn rate_moved(told: &VerdictRecord, now: &VerdictRecord) -> bool {
-    if !is_alarm(now.verdict) {
-        return false;
+impl Told {
+    const fn of(record: &VerdictRecord) -> Self {
+        Self { t: record.t, confidence: record.confidence, rate: record.growth_bytes_per_s }
     }
-    match (told.growth_bytes_per_s, now.growth_bytes_per_s) {
-        (Some(told), Some(now)) => (now - told).abs() >= RATE_MOVE * told.abs().max(1.0),
-        (told, now) => told.is_some() != now.is_some(),
+
+    fn confidence_moved(&self, now: &VerdictRecord) -> bool {
+        // Figures are rounded to thousandths: half of one keeps 0.1 from being less than 0.1.
+        (now.confidence - self.confidence).abs() > CONFIDENCE_MOVE - 5e-4
+    }
+
+    /// The rate of what does not grow is noise around nothing.
+    fn rate_moved(&self, now: &VerdictRecord) -> bool {
+        if !is_alarm(now.verdict) {
+            return false;
+        }
+        match (self.rate, now.growth_bytes_per_s) {
+            (Some(told), Some(now)) => (now - told).abs() >= RATE_MOVE * told.abs().max(1.0),
+            (told, now) => told.is_some() != now.is_some(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a verdict record says beside the judgement: the stack with its names; and the order in which leaks matter.
+//! What a verdict record says beside the judgement: the stack with its names.
 
 use std::collections::HashMap;
 
@@ -46,16 +46,4 @@ fn by_address(address: u64) -> Frame {
         offset: None,
         inlined: false,
     }
-}
-
-/// What matters most first: leaks before suspects, call sites, which name a line of code, before what contains them,
-/// then by confidence × rate.
-pub(super) fn ranked(mut alarms: Vec<VerdictRecord>) -> Vec<VerdictRecord> {
-    let weight = |record: &VerdictRecord| record.confidence * record.growth_bytes_per_s.unwrap_or(0.0);
-    alarms.sort_by(|a, b| {
-        let class = (a.verdict, a.subject.kind).cmp(&(b.verdict, b.subject.kind));
-        let by_weight = weight(b).total_cmp(&weight(a));
-        class.then(by_weight).then((a.pid, a.subject).cmp(&(b.pid, b.subject)))
-    });
-    alarms
 }

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod debug_file;
+mod frame_pointers;
 mod open;
 mod source;
 mod symbols;
@@ -18,6 +19,7 @@ use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionHe
 use super::maps::{FileId, Mapping};
 pub use bindings::Binding;
 pub use debug_file::DebugLink;
+pub use frame_pointers::FramePointers;
 pub use symbols::{Symbol, SymbolSource};
 pub use unwind::UnwindTables;
 

@@ -23,9 +23,9 @@ pub struct UnwindTables {
     /// Address and bytes of `.eh_frame_hdr`, the index, if there is one.
     index: Option<(u64, Vec<u8>)>,
     /// Address and bytes of `.eh_frame`, or of more from its start: it ends by itself.
-    frames: (u64, Vec<u8>),
+    pub(super) frames: (u64, Vec<u8>),
     /// Address of the first executable byte, to which some encodings are relative.
-    text: u64,
+    pub(super) text: u64,
 }
 
 impl Object {

@@ -48,12 +48,12 @@ fn the_nearest_limit_of_all_groups_above_counts() {
     groups.write("c", &[("memory.max", "100\n"), ("memory.high", "max\n"), ("memory.current", "700\n")]);
     let mut limits = groups.limits(Version::V2, "/");
     let high = Limit { name: "memory.high", limit_bytes: 9000, headroom_bytes: 4000 };
-    assert_eq!(limits.nearest_on_path(Version::V2, "/a/b"), Some(Some(high)));
+    assert_eq!(limits.on_path(Version::V2, "/a/b"), Some(vec![high]));
     // What is used beyond a limit leaves nothing, and what is not there limits nothing.
     let full = Limit { name: "memory.max", limit_bytes: 100, headroom_bytes: 0 };
-    assert_eq!(limits.nearest_on_path(Version::V2, "/c"), Some(Some(full)));
-    assert_eq!(limits.nearest_on_path(Version::V2, "/none"), Some(None));
-    assert_eq!(limits.nearest_on_path(Version::V1, "/a"), None);
+    assert_eq!(limits.on_path(Version::V2, "/c"), Some(vec![full]));
+    assert_eq!(limits.on_path(Version::V2, "/none"), Some(Vec::new()));
+    assert_eq!(limits.on_path(Version::V1, "/a"), None);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_group_is_read_once_until_it_is_forgotten() {
         if forget {
             limits.forget();
         }
-        limits.nearest_on_path(Version::V2, "/a").flatten().map(|limit| limit.headroom_bytes)
+        limits.on_path(Version::V2, "/a").and_then(|limits| Some(limits.first()?.headroom_bytes))
     };
     assert_eq!(headroom(false), Some(900));
     set("600");
@@ -82,10 +82,10 @@ fn the_first_version_has_other_names() {
     groups.write("x", &[("memory.limit_in_bytes", "4096\n"), used, ("memory.stat", stat)]);
     let mut limits = groups.limits(Version::V1, "/docker/1");
     let limit = Limit { name: "memory.limit_in_bytes", limit_bytes: 4096, headroom_bytes: 2096 };
-    assert_eq!(limits.nearest_on_path(Version::V1, "/docker/1/x"), Some(Some(limit)));
-    assert_eq!(limits.nearest_on_path(Version::V1, "/docker/1"), Some(None));
+    assert_eq!(limits.on_path(Version::V1, "/docker/1/x"), Some(vec![limit]));
+    assert_eq!(limits.on_path(Version::V1, "/docker/1"), Some(Vec::new()));
     // Not below what is mounted.
-    assert_eq!(limits.nearest_on_path(Version::V1, "/docker/2"), None);
+    assert_eq!(limits.on_path(Version::V1, "/docker/2"), None);
 }
 
 #[rstest]
@@ -106,7 +106,10 @@ fn no_path_is_followed_for_ever() {
     assert_eq!(hierarchy.directories(&"/a".repeat(10_000)).unwrap().len(), 64);
     let directories = hierarchy.directories("/a/b").unwrap();
     let expected = ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup/"];
-    assert_eq!(directories.iter().map(|path| path.as_path()).collect::<Vec<_>>(), expected.map(Path::new));
+    assert_eq!(
+        directories.iter().map(std::path::PathBuf::as_path).collect::<Vec<_>>(),
+        expected.map(Path::new)
+    );
 }
 
 #[test]
