@@ -53,9 +53,16 @@ pub enum Role {
     Remap = 7,
     /// The dynamic linker's announcement that its list of objects changed.
     ObjectsChanged = 8,
+    /// `mprotect`: takes `pointer`, `size` and the new protection; returns 0, or -1.
+    Protect = 9,
 }
 
 impl Role {
+    /// Does it hand out, take back or change whole pages, rather than blocks?
+    pub const fn is_mapping(self) -> bool {
+        matches!(self, Self::Map | Self::Unmap | Self::Remap | Self::Protect)
+    }
+
     const fn from_bits(bits: u64) -> Self {
         match bits & 15 {
             1 => Self::Reallocate,
@@ -66,6 +73,7 @@ impl Role {
             6 => Self::Unmap,
             7 => Self::Remap,
             8 => Self::ObjectsChanged,
+            9 => Self::Protect,
             _ => Self::Allocate,
         }
     }
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn cookies_survive_the_kernel() {
         let roles = [Role::Allocate, Role::Reallocate, Role::StoreResult, Role::Free, Role::New, Role::Map];
-        let roles = roles.into_iter().chain([Role::Unmap, Role::Remap, Role::ObjectsChanged]);
+        let roles = roles.into_iter().chain([Role::Unmap, Role::Remap, Role::ObjectsChanged, Role::Protect]);
         let arguments =
             [Argument::First, Argument::Second, Argument::Third, Argument::Fourth, Argument::None];
         for role in roles {

@@ -12,11 +12,12 @@ mod record;
 pub use cookie::{Argument, Cookie, Role};
 pub use loss::Loss;
 pub use record::{
-    AllocationRecord, CallSlot, FreeRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, StackRecord,
+    AllocationRecord, CallSlot, FreeRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, MappingRecord,
+    MappingSlot, RangeRecord, StackRecord,
 };
 
 /// Version of everything in this crate; the loader refuses an object that was built from another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The stack hash of an allocation whose stack could not be taken.
 pub const NO_STACK: u64 = 0;
@@ -27,6 +28,8 @@ pub mod maps {
     pub const EVENTS: &str = "EVENTS";
     /// Per-thread call slots (hash).
     pub const CALLS: &str = "CALLS";
+    /// Per-thread mapping calls under way (hash); one entry where mappings are not traced.
+    pub const MAPPING_CALLS: &str = "MAPPING_CALLS";
     /// Stack hashes that were already sent (hash set).
     pub const KNOWN_STACKS: &str = "KNOWN_STACKS";
     /// Traced thread-group ids -> process index (hash).

@@ -26,11 +26,13 @@ pub enum Loss {
     MissedEntry = 9,
     /// The result of posix_memalign could not be read from the target's memory.
     UnreadableResult = 10,
+    /// No room in the ring buffer for what mmap, munmap, mremap or mprotect did.
+    RingFullMapping = 11,
 }
 
 impl Loss {
     /// How many causes there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -45,6 +47,7 @@ impl Loss {
         Self::AbandonedCall,
         Self::MissedEntry,
         Self::UnreadableResult,
+        Self::RingFullMapping,
     ];
 
     /// The name of the counter in the output.
@@ -61,6 +64,7 @@ impl Loss {
             Self::AbandonedCall => "abandoned_calls",
             Self::MissedEntry => "missed_entries",
             Self::UnreadableResult => "unreadable_results",
+            Self::RingFullMapping => "ring_full_mappings",
         }
     }
 }

@@ -32,6 +32,22 @@ pub enum Kind {
     Exit = 9,
     /// The dynamic linker changed the process's list of loaded objects: [`LifecycleRecord`].
     ObjectsChanged = 10,
+    /// `mmap` returned a mapping, of a file or of memory: [`MappingRecord`].
+    Map = 11,
+    /// `munmap` is about to release a range, which is in flight until the end record of the same thread:
+    /// [`RangeRecord`].
+    UnmapBegin = 12,
+    /// `munmap` returned: [`RangeRecord`]. With `length` 0 it failed, and the range lives on.
+    UnmapEnd = 13,
+    /// `mremap` is about to resize, move or duplicate a range: [`RangeRecord`].
+    RemapBegin = 14,
+    /// `mremap` returned: [`MappingRecord`]. With `address` 0 it failed, and the old range lives on.
+    RemapEnd = 15,
+    /// `mprotect` changed what may be done with a range: [`MappingRecord`] without a stack.
+    Protect = 16,
+    /// The return addresses behind a stack hash of mappings, which are told apart from those of blocks:
+    /// [`StackRecord`].
+    MappingStack = 17,
 }
 
 impl Kind {
@@ -48,6 +64,13 @@ impl Kind {
             8 => Self::Fork,
             9 => Self::Exit,
             10 => Self::ObjectsChanged,
+            11 => Self::Map,
+            12 => Self::UnmapBegin,
+            13 => Self::UnmapEnd,
+            14 => Self::RemapBegin,
+            15 => Self::RemapEnd,
+            16 => Self::Protect,
+            17 => Self::MappingStack,
             _ => return None,
         })
     }
@@ -93,6 +116,37 @@ pub struct FreeRecord {
     pub address: u64,
 }
 
+/// [`Kind::Map`], [`Kind::RemapEnd`] and [`Kind::Protect`]. Lengths, protections and flags are those that the
+/// function was given, as the C library names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MappingRecord {
+    /// What, who and when.
+    pub header: Header,
+    /// Where the range begins.
+    pub address: u64,
+    /// Its length in bytes, not rounded to pages.
+    pub length: u64,
+    /// Hash of the stack, or [`crate::NO_STACK`].
+    pub stack: u64,
+    /// What may be done with the range (`PROT_…`); 0 for mremap, which keeps what was.
+    pub protection: u32,
+    /// Flags of mmap (`MAP_…`) or mremap (`MREMAP_…`).
+    pub flags: u32,
+}
+
+/// [`Kind::UnmapBegin`], [`Kind::UnmapEnd`] and [`Kind::RemapBegin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RangeRecord {
+    /// What, who and when.
+    pub header: Header,
+    /// Where the range begins.
+    pub address: u64,
+    /// Its length in bytes, not rounded to pages.
+    pub length: u64,
+}
+
 /// [`Kind::Exec`], [`Kind::Fork`], [`Kind::Exit`] and [`Kind::ObjectsChanged`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -105,7 +159,7 @@ pub struct LifecycleRecord {
     pub tid: u32,
 }
 
-/// [`Kind::Stack`].
+/// [`Kind::Stack`] and [`Kind::MappingStack`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StackRecord {
@@ -140,6 +194,8 @@ pub struct CallSlot {
     pub new_sp: u64,
     /// The size that it asked for.
     pub new_size: u64,
+    /// The return address found at its entry; read only where mappings are traced.
+    pub new_return_address: u64,
     /// The block last reported for this thread: the same one coming out of `operator new` is not counted again.
     pub last_block: u64,
     /// Address, stack pointer and return address of the thread's last free, to know a free within a free.
@@ -154,13 +210,40 @@ pub struct CallSlot {
     pub cookie: u64,
 }
 
+/// What a thread's mapping call asked for, kept from its entry to its return (value of the MAPPING_CALLS map).
+///
+/// Not a part of [`CallSlot`]: a signal handler may allocate while `munmap` is under way, and that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MappingSlot {
+    /// Stack pointer at entry; 0 while no call is under way.
+    pub sp: u64,
+    /// The return address found there at entry.
+    pub return_address: u64,
+    /// First argument: where the range begins.
+    pub address: u64,
+    /// Length of the range: the second argument, or the third of mremap.
+    pub length: u64,
+    /// Protection that mmap or mprotect was given.
+    pub protection: u32,
+    /// Flags that mmap or mremap was given.
+    pub flags: u32,
+    /// 1 if the call is an allocator's own business, within a call that counts by itself.
+    pub is_inner: u32,
+    /// Keeps the size a multiple of 8 without padding.
+    pub zero: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<AllocationRecord>() == 40);
     assert!(size_of::<FreeRecord>() == 24);
     assert!(size_of::<LifecycleRecord>() == 24);
     assert!(size_of::<StackRecord>() == 32 + 8 * MAX_FRAMES);
-    assert!(size_of::<CallSlot>() == 88);
+    assert!(size_of::<CallSlot>() == 96);
+    assert!(size_of::<MappingRecord>() == 48);
+    assert!(size_of::<RangeRecord>() == 32);
+    assert!(size_of::<MappingSlot>() == 48);
     assert!(offset_of!(AllocationRecord, address) == 16);
     assert!(offset_of!(FreeRecord, address) == 16);
     assert!(offset_of!(StackRecord, frames) == 32);

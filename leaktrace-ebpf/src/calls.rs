@@ -10,7 +10,7 @@ use crate::{
     emit,
     maps::count,
     registers::{Hit, read_word},
-    settings::MIN_SIZE,
+    settings::{MAPPINGS, MIN_SIZE},
     slot,
     stack::{self, Start},
 };
@@ -21,8 +21,9 @@ pub fn alloc_enter(ctx: ProbeContext) {
     let hit = Hit::of_probe(&ctx);
     let size = hit.requested_size();
     let reallocates = matches!(hit.cookie.role, Role::Reallocate);
-    // A reallocation to a small size still ends the life of its old block.
-    if size < MIN_SIZE.load() && !reallocates {
+    // A reallocation to a small size still ends the life of its old block. And what a small call maps is no mapping of
+    // the program's own.
+    if size < MIN_SIZE.load() && !reallocates && MAPPINGS.load() == 0 {
         return;
     }
     let Some(slot) = slot::of(&hit) else { return };
@@ -99,13 +100,13 @@ fn finish(hit: &Hit, slot: &mut CallSlot, start: Start) {
     slot.last_block = address;
     slot.last_free = 0;
     if slot.size < MIN_SIZE.load() {
-        // Only a reallocation comes here: its new block is too small to be traced, its old one is gone.
-        if slot.pointer != 0 {
+        // The new block is too small to be traced; the old one of a reallocation is gone.
+        if reallocates && slot.pointer != 0 {
             emit::allocation(Kind::ReallocEnd, hit, 0, 0, 0);
         }
         return;
     }
-    let stack = stack::identify(hit, start);
+    let stack = stack::identify(hit, start, Kind::Stack);
     let kind = if reallocates && slot.pointer != 0 { Kind::ReallocEnd } else { Kind::Allocation };
     emit::allocation(kind, hit, address, slot.size, stack);
 }

@@ -64,6 +64,12 @@ pub fn free(kind: Kind, hit: &Hit, address: u64) {
     send(FreeRecord { header: header(kind, hit), address }, loss);
 }
 
+/// Sends what was done to a range of pages, or counts its loss.
+#[inline(always)]
+pub fn mapping<T: 'static>(record: T) {
+    send(record, Loss::RingFullMapping);
+}
+
 /// Says for `-vv` that a call was abandoned.
 #[inline(always)]
 pub fn log_abandoned(ctx: &impl aya_ebpf::EbpfContext, hit: &Hit, expected_sp: u64) {

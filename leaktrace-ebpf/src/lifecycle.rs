@@ -11,9 +11,9 @@ use leaktrace_common::{Header, Kind, LifecycleRecord, Loss};
 
 use crate::{
     emit,
-    maps::{CALLS, TARGETS},
+    maps::{CALLS, MAPPING_CALLS, TARGETS},
     registers::Hit,
-    settings::{INITIAL_PID_NAMESPACE, PID_NAMESPACE_DEV, PID_NAMESPACE_INO},
+    settings::{INITIAL_PID_NAMESPACE, MAPPINGS, PID_NAMESPACE_DEV, PID_NAMESPACE_INO},
 };
 
 /// Process and thread id of the current task, as the loader sees them.
@@ -54,6 +54,16 @@ fn announce(kind: Kind) -> Option<u32> {
     Some(pid)
 }
 
+/// Whatever call the current thread was in will not return.
+#[inline(always)]
+fn forget_calls() {
+    let thread = bpf_get_current_pid_tgid();
+    let _ = CALLS.remove(&thread);
+    if MAPPINGS.load() == 1 {
+        let _ = MAPPING_CALLS.remove(&thread);
+    }
+}
+
 /// A task made a child; in `sched_process_fork` the current task is the parent.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(_ctx: RawTracePointContext) -> i32 {
@@ -64,7 +74,7 @@ pub fn process_fork(_ctx: RawTracePointContext) -> i32 {
 /// A process replaced its image. Calls that were under way in the old one will not return.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
-    let _ = CALLS.remove(&bpf_get_current_pid_tgid());
+    forget_calls();
     if let Some(pid) = announce(Kind::Exec) {
         info!(&ctx, "process {} replaced its image", pid);
     }
@@ -74,7 +84,7 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
 /// A task ends. Its slot goes with it, whoever it was: ids come round again.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn task_exit(_ctx: RawTracePointContext) -> i32 {
-    let _ = CALLS.remove(&bpf_get_current_pid_tgid());
+    forget_calls();
     announce(Kind::Exit);
     0
 }

@@ -9,6 +9,7 @@ mod calls;
 mod emit;
 mod free;
 mod lifecycle;
+mod mappings;
 mod maps;
 mod new;
 mod registers;

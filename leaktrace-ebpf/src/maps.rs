@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use leaktrace_common::{CallSlot, Loss};
+use leaktrace_common::{CallSlot, Loss, MappingSlot};
 
 /// Records for user space, in the order in which they happened.
 #[map]
@@ -13,6 +13,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 25, 0);
 /// What each thread's allocation call under way asked for. Never LRU: an evicted slot would be a lost call.
 #[map]
 pub static CALLS: HashMap<u64, CallSlot> = HashMap::with_max_entries(1 << 15, 0);
+
+/// What each thread's mapping call under way asked for.
+#[map]
+pub static MAPPING_CALLS: HashMap<u64, MappingSlot> = HashMap::with_max_entries(1, 0);
 
 /// Hashes of the stacks that were sent.
 #[map]

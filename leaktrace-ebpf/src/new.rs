@@ -9,7 +9,7 @@ use leaktrace_common::Kind;
 use crate::{
     emit,
     registers::{Hit, read_word},
-    settings::MIN_SIZE,
+    settings::{MAPPINGS, MIN_SIZE},
     slot,
     stack::{self, Start},
 };
@@ -22,7 +22,8 @@ use crate::{
 pub fn new_enter(ctx: ProbeContext) {
     let hit = Hit::of_probe(&ctx);
     let size = hit.requested_size();
-    if size < MIN_SIZE.load() {
+    let follows_all = MAPPINGS.load() == 1;
+    if size < MIN_SIZE.load() && !follows_all {
         return;
     }
     let Some(slot) = slot::of(&hit) else { return };
@@ -31,6 +32,9 @@ pub fn new_enter(ctx: ProbeContext) {
     }
     slot.new_sp = hit.stack_pointer();
     slot.new_size = size;
+    if follows_all {
+        slot.new_return_address = read_word(slot.new_sp).unwrap_or(0);
+    }
     slot.last_block = 0;
 }
 
@@ -45,12 +49,12 @@ pub fn new_ret(ctx: ProbeContext) {
     }
     slot.new_sp = 0;
     let address = hit.result();
-    if address == 0 || address == slot.last_block {
+    if address == 0 || address == slot.last_block || slot.new_size < MIN_SIZE.load() {
         return;
     }
     slot.last_block = address;
     slot.last_free = 0;
     let start = Start { caller: read_word(sp).unwrap_or(0), sp: sp + 8, fp: hit.frame_pointer() };
-    let stack = stack::identify(&hit, start);
+    let stack = stack::identify(&hit, start, Kind::Stack);
     emit::allocation(Kind::Allocation, &hit, address, slot.new_size, stack);
 }

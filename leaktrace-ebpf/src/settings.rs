@@ -10,6 +10,11 @@ pub static ABI_VERSION: Global<u32> = Global::new(leaktrace_common::ABI_VERSION)
 #[unsafe(no_mangle)]
 pub static MIN_SIZE: Global<u64> = Global::new(0);
 
+/// 1 where mappings are traced: then every allocation call is followed to its return, so that the mappings that an
+/// allocator makes are known as its own.
+#[unsafe(no_mangle)]
+pub static MAPPINGS: Global<u32> = Global::new(0);
+
 /// The reader is woken when this many bytes wait in the ring; below that it looks by itself now and then.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(1 << 18);

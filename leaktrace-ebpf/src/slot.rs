@@ -16,6 +16,7 @@ const EMPTY: CallSlot = CallSlot {
     pointer: 0,
     new_sp: 0,
     new_size: 0,
+    new_return_address: 0,
     last_block: 0,
     last_free: 0,
     last_free_sp: 0,
@@ -46,6 +47,15 @@ pub fn of(hit: &Hit) -> Option<&'static mut CallSlot> {
 pub fn existing(thread: u64) -> Option<&'static mut CallSlot> {
     // SAFETY: as in `of`.
     CALLS.get_ptr_mut(&thread).map(|slot| unsafe { &mut *slot })
+}
+
+/// Is this hit inside an allocation call of the same thread? For calls that are none themselves: they leave what is
+/// under way as it is, and a call that was left is found out by the next one.
+#[inline(always)]
+pub fn is_within(hit: &Hit, slot: &CallSlot) -> bool {
+    let sp = hit.stack_pointer();
+    (slot.active == 1 && sp < slot.sp && is_pending(slot))
+        || (slot.new_sp != 0 && sp < slot.new_sp && read_word(slot.new_sp) == Some(slot.new_return_address))
 }
 
 /// Is this hit inside an outer allocation call of the same thread? Then it is the allocator's own business.

@@ -49,11 +49,13 @@ fn frame(fp: u64, lowest: u64, start: &Start) -> Option<(u64, u64)> {
     (address >= LOWEST_CODE && address < HIGHEST_CODE).then_some((next, address))
 }
 
-/// The hash of the stack; sends its frames if they were not sent before.
+/// The hash of the stack; sends its frames, as a record of `kind`, if they were not sent before.
 #[inline(always)]
-pub fn identify(hit: &Hit, start: Start) -> u64 {
-    // Processes map other code at the same address, so the process is part of what is hashed.
-    let mut hash = mix(u64::from(hit.cookie.process) + 1, start.caller);
+pub fn identify(hit: &Hit, start: Start, kind: Kind) -> u64 {
+    // Processes map other code at the same address, so the process is part of what is hashed. So is the kind: one
+    // instruction may call malloc or mmap by a pointer, and each has call sites of its own.
+    let salt = if matches!(kind, Kind::Stack) { 1 } else { 1 + (1 << 32) };
+    let mut hash = mix(u64::from(hit.cookie.process) + salt, start.caller);
     let (mut fp, mut lowest) = (start.fp, start.sp);
     let mut index = 1;
     while index < MAX_FRAMES {
@@ -66,12 +68,12 @@ pub fn identify(hit: &Hit, start: Start) -> u64 {
     if hash == NO_STACK {
         hash = 1;
     }
-    if KNOWN_STACKS.get_ptr(&hash).is_some() || introduce(hit, start, hash) { hash } else { NO_STACK }
+    if KNOWN_STACKS.get_ptr(&hash).is_some() || introduce(hit, start, hash, kind) { hash } else { NO_STACK }
 }
 
 /// Sends the frames of a stack. `false` if the set of known stacks is full, and the stack thus without a name.
 #[inline(never)]
-fn introduce(hit: &Hit, start: Start, hash: u64) -> bool {
+fn introduce(hit: &Hit, start: Start, hash: u64, kind: Kind) -> bool {
     // Known first, sent second: were it the other way round, a full set would send the same stack for ever.
     if KNOWN_STACKS.insert(&hash, &1, 0).is_err() {
         count(Loss::StacksFull);
@@ -89,7 +91,7 @@ fn introduce(hit: &Hit, start: Start, hash: u64) -> bool {
     // SAFETY: `record` points to the reservation, which is as large as a StackRecord; `index` stays below
     // MAX_FRAMES; `depth` says how many frames were written, and the rest is zeroed for nobody to read.
     unsafe {
-        (*record).header = emit::header(Kind::Stack, hit);
+        (*record).header = emit::header(kind, hit);
         (*record).hash = hash;
         (*record).frames[0] = start.caller;
         while index < MAX_FRAMES {

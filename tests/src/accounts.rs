@@ -102,12 +102,20 @@ impl Totals {
     }
 }
 
-/// The live set that `--dump-live` wrote: address to size.
+/// The live blocks of the heap that `--dump-live` wrote: address to size.
 pub fn dumped_blocks(path: &Path) -> Result<BTreeMap<u64, u64>> {
     let text = fs::read_to_string(path).with_context(|| format!("no live set in {}", path.display()))?;
+    dumped(&text, "heap")
+}
+
+/// The lines of one kind.
+pub(crate) fn dumped(text: &str, kind: &str) -> Result<BTreeMap<u64, u64>> {
     let mut blocks = BTreeMap::new();
     for line in text.lines() {
         let record: Value = serde_json::from_str(line).with_context(|| format!("not a JSON line: {line}"))?;
+        if record["kind"] != kind {
+            continue;
+        }
         let address = record["address"].as_str().and_then(|hex| hex.strip_prefix("0x"));
         let address = u64::from_str_radix(address.with_context(|| format!("no address in {line}"))?, 16)?;
         let size = record["size"].as_u64().with_context(|| format!("no size in {line}"))?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{DEADLINE, Ledger, Lines};
+use crate::{DEADLINE, Ledger, Lines, MappingReport};
 
 /// A victim that has said `ready`. Dropping it kills its own process, and no other.
 #[derive(Debug)]
@@ -93,6 +93,14 @@ impl Victim {
         let mut ledger = Ledger { pid: self.pid, ..Ledger::default() };
         while ledger.take(&self.lines.next(DEADLINE)?)? {}
         Ok(ledger)
+    }
+
+    /// The mapper victim: the account so far.
+    pub fn report_mappings(&mut self) -> Result<MappingReport> {
+        self.send("report")?;
+        let mut report = MappingReport::default();
+        while report.take(&self.lines.next(DEADLINE)?)? {}
+        Ok(report)
     }
 
     /// Victims that answer `go` with one line of totals: that account.

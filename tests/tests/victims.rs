@@ -1,6 +1,6 @@
 //! The victims themselves, untraced: a wrong ledger would make every other test worthless.
 
-use std::process::Command;
+use std::{collections::BTreeMap, process::Command};
 
 use leaktrace_tests::{Build, Language, Ledger, Victim, rust_victim, system_library, victim_source};
 
@@ -49,6 +49,42 @@ fn the_ledger_holds_under_other_allocators() {
         ledger_of(Victim::preloaded(&program, &[], &library).unwrap());
     }
     ledger_of(Victim::start(Build::new("ledger.c", Language::Musl).stripped().path().unwrap(), &[]).unwrap());
+}
+
+/// Readable memory of a process, as the kernel has it: start to end, neighbours as one.
+fn readable(pid: u32) -> Option<BTreeMap<u64, u64>> {
+    let mut areas = BTreeMap::<u64, u64>::new();
+    for line in std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?.lines() {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        match areas.last_entry() {
+            _ if !rest.starts_with('r') => {}
+            Some(mut last) if *last.get() == start => *last.get_mut() = end,
+            _ => drop(areas.insert(start, end)),
+        }
+    }
+    Some(areas)
+}
+
+#[test]
+fn the_mappers_ledger_is_what_the_kernel_has() {
+    for language in [Language::C, Language::Musl] {
+        let mut victim = Victim::start(Build::new("mapper.c", language).path().unwrap(), &[]).unwrap();
+        victim.go(20_000, 7, 4).unwrap();
+        let report = victim.report_mappings().unwrap();
+        let ledger = &report.ledger;
+        assert_eq!(report.ranges.values().sum::<u64>(), ledger.live);
+        assert_eq!(ledger.mapped - ledger.unmapped, ledger.live);
+        assert_eq!(ledger.maps - ledger.unmaps, ledger.count);
+        assert!(report.operations.iter().all(|count| *count > 100), "{:?}", report.operations);
+        let areas = readable(victim.pid()).unwrap();
+        for (start, size) in &report.ranges {
+            let area = areas.range(..=start).next_back();
+            assert!(area.is_some_and(|(_, end)| *end >= start + size), "{start:#x} is not the victim's");
+        }
+        assert!(victim.quit().unwrap().success());
+    }
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! `cargo xtask classification`: how good verdicts are.
+//! `cargo xtask classification`: how good verdicts are; with `--fit`, the weights they rest on.
+
+#[cfg(feature = "library")]
+mod fit;
 
 use anyhow::Result;
 use clap::Args;
@@ -21,6 +24,9 @@ pub(crate) struct Options {
     /// Lists the series that were judged wrongly.
     #[arg(long)]
     errors: bool,
+    /// Fits the weights of the decision and writes leaktrace/src/verdict/weights.rs; nothing is measured.
+    #[arg(long, conflicts_with_all = ["seed", "count", "write", "errors"])]
+    fit: bool,
 }
 
 /// Judges the series and prints the tables.
@@ -31,6 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     arguments.extend(options.count.map(|count| format!("--count={count}")));
     arguments.extend(options.write.then(|| "--write".to_owned()));
     arguments.extend(options.errors.then(|| "--errors".to_owned()));
+    arguments.extend(options.fit.then(|| "--fit".to_owned()));
     workspace::run_with_library(Profile::Dev, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -52,9 +59,16 @@ mod with_library {
     use crate::workspace;
 
     const PAGE: &str = "docs/classification.md";
+    const WEIGHTS: &str = "leaktrace/src/verdict/weights.rs";
 
     /// Judges the series and prints the tables.
     pub(crate) fn run(options: &Options) -> Result<()> {
+        if options.fit {
+            let path = workspace::root().join(WEIGHTS);
+            fs::write(&path, super::fit::fit()).with_context(|| format!("cannot write {WEIGHTS}"))?;
+            println!("{WEIGHTS} is written: format it, and measure");
+            return Ok(());
+        }
         let seed = options.seed.unwrap_or(seeds::JUDGING);
         let series = generate(seed, options.count.unwrap_or(DEFAULT_COUNT));
         let generated = Judged::new(&series, judge);

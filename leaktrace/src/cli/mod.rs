@@ -150,6 +150,15 @@ pub struct CaptureOptions {
     #[arg(hide_default_value = true, help_heading = help::CAPTURE)]
     pub min_size: u64,
 
+    /// Also trace memory mapped directly: mmap, munmap, mremap
+    ///
+    /// Anonymous memory that the program, or a library other than its allocator, maps by itself: pools, thread stacks,
+    /// heaps of some runtimes. It is counted beside the allocations, never among them, and mprotect is traced to tell
+    /// memory from address space that is merely reserved. Only calls of the C library's functions are seen, not raw
+    /// system calls (Go).
+    #[arg(long, help_heading = help::CAPTURE)]
+    pub mmap: bool,
+
     /// Prefix of the allocation functions' names (je_, my_)
     ///
     /// For an allocator that was built with a prefix which leaktrace does not know: with `--symbols-prefix my_` it

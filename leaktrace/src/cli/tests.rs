@@ -45,6 +45,12 @@ fn a_command_keeps_its_own_options() {
 }
 
 #[test]
+fn mappings_are_traced_on_request() {
+    assert!(!parse(&["--pid", "7"]).unwrap().trace.capture.mmap);
+    assert!(parse(&["--mmap", "--", "true"]).unwrap().trace.capture.mmap);
+}
+
+#[test]
 fn subcommands_have_their_options() {
     let Some(Command::Doctor(doctor)) = parse(&["doctor", "--pid", "7", "-vv"]).unwrap().command else {
         panic!("not doctor");

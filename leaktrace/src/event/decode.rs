@@ -3,7 +3,8 @@
 use std::mem::size_of;
 
 use leaktrace_common::{
-    AllocationRecord, FreeRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, StackRecord,
+    AllocationRecord, FreeRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, MappingRecord, RangeRecord,
+    StackRecord,
 };
 use zerocopy::FromBytes;
 
@@ -34,6 +35,20 @@ pub enum Event<'a> {
     Exit { header: Header, pid: u32, tid: u32 },
     /// The dynamic linker changed the process's list of loaded objects.
     ObjectsChanged { header: Header, pid: u32, tid: u32 },
+    /// A range of memory or of a file was mapped.
+    Map { header: Header, address: u64, length: u64, stack: u64, protection: u32, flags: u32 },
+    /// A range is about to be unmapped.
+    UnmapBegin { header: Header, address: u64, length: u64 },
+    /// It was; with `length` 0 it was not.
+    UnmapEnd { header: Header, address: u64, length: u64 },
+    /// A range is about to be resized, moved or duplicated.
+    RemapBegin { header: Header, address: u64, length: u64 },
+    /// This became of it; with `address` 0 it stayed as it was.
+    RemapEnd { header: Header, address: u64, length: u64, stack: u64, flags: u32 },
+    /// What may be done with a range was changed.
+    Protect { header: Header, address: u64, length: u64, protection: u32 },
+    /// The return addresses behind a stack hash of mappings, innermost first.
+    MappingStack { header: Header, hash: u64, truncated: bool, frames: Frames<'a> },
 }
 
 impl Event<'_> {
@@ -49,7 +64,14 @@ impl Event<'_> {
             | Self::Exec { header, .. }
             | Self::Fork { header, .. }
             | Self::Exit { header, .. }
-            | Self::ObjectsChanged { header, .. } => header,
+            | Self::ObjectsChanged { header, .. }
+            | Self::Map { header, .. }
+            | Self::UnmapBegin { header, .. }
+            | Self::UnmapEnd { header, .. }
+            | Self::RemapBegin { header, .. }
+            | Self::RemapEnd { header, .. }
+            | Self::Protect { header, .. }
+            | Self::MappingStack { header, .. } => header,
         }
     }
 }
@@ -135,7 +157,10 @@ impl<'a> Event<'a> {
                 let FreeRecord { header, address } = read(record)?;
                 Self::ReallocAbandoned { header, address }
             }
-            Kind::Stack => Self::decode_stack(record)?,
+            Kind::Stack => {
+                let (header, hash, truncated, frames) = decode_stack(record)?;
+                Self::Stack { header, hash, truncated, frames }
+            }
             Kind::Exec => {
                 let LifecycleRecord { header, pid, tid } = read(record)?;
                 Self::Exec { header, pid, tid }
@@ -152,23 +177,60 @@ impl<'a> Event<'a> {
                 let LifecycleRecord { header, pid, tid } = read(record)?;
                 Self::ObjectsChanged { header, pid, tid }
             }
+            _ => Self::decode_mapping(kind, record)?,
         })
     }
 
-    fn decode_stack(record: &'a [u8]) -> Result<Self, DecodeError> {
-        let short = || short(record);
-        let (header, rest) = Header::read_from_prefix(record).map_err(|_| short())?;
-        let (hash, rest) = u64::read_from_prefix(rest).map_err(|_| short())?;
-        let (depth, rest) = u32::read_from_prefix(rest).map_err(|_| short())?;
-        let (truncated, rest) = u32::read_from_prefix(rest).map_err(|_| short())?;
-        debug_assert_eq!(record.len() - rest.len(), STACK_PREFIX);
-        if depth as usize > MAX_FRAMES {
-            return Err(DecodeError::Depth(depth));
-        }
-        let (frames, _) = rest.as_chunks::<8>();
-        let frames = frames.get(..depth as usize).ok_or_else(short)?;
-        Ok(Self::Stack { header, hash, truncated: truncated != 0, frames: Frames(frames) })
+    /// Decodes the records of mappings, of which there are few.
+    #[cold]
+    fn decode_mapping(kind: Kind, record: &'a [u8]) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            Kind::UnmapBegin => {
+                let RangeRecord { header, address, length } = read(record)?;
+                Self::UnmapBegin { header, address, length }
+            }
+            Kind::UnmapEnd => {
+                let RangeRecord { header, address, length } = read(record)?;
+                Self::UnmapEnd { header, address, length }
+            }
+            Kind::RemapBegin => {
+                let RangeRecord { header, address, length } = read(record)?;
+                Self::RemapBegin { header, address, length }
+            }
+            Kind::RemapEnd => {
+                let MappingRecord { header, address, length, stack, flags, .. } = read(record)?;
+                Self::RemapEnd { header, address, length, stack, flags }
+            }
+            Kind::Protect => {
+                let MappingRecord { header, address, length, protection, .. } = read(record)?;
+                Self::Protect { header, address, length, protection }
+            }
+            Kind::Map => {
+                let MappingRecord { header, address, length, stack, protection, flags } = read(record)?;
+                Self::Map { header, address, length, stack, protection, flags }
+            }
+            Kind::MappingStack => {
+                let (header, hash, truncated, frames) = decode_stack(record)?;
+                Self::MappingStack { header, hash, truncated, frames }
+            }
+            other => return Err(DecodeError::UnknownKind(other as u8)),
+        })
     }
+}
+
+fn decode_stack(record: &[u8]) -> Result<(Header, u64, bool, Frames<'_>), DecodeError> {
+    let short = || short(record);
+    let (header, rest) = Header::read_from_prefix(record).map_err(|_| short())?;
+    let (hash, rest) = u64::read_from_prefix(rest).map_err(|_| short())?;
+    let (depth, rest) = u32::read_from_prefix(rest).map_err(|_| short())?;
+    let (truncated, rest) = u32::read_from_prefix(rest).map_err(|_| short())?;
+    debug_assert_eq!(record.len() - rest.len(), STACK_PREFIX);
+    if depth as usize > MAX_FRAMES {
+        return Err(DecodeError::Depth(depth));
+    }
+    let (frames, _) = rest.as_chunks::<8>();
+    let frames = frames.get(..depth as usize).ok_or_else(short)?;
+    Ok((header, hash, truncated != 0, Frames(frames)))
 }
 
 /// Copies the record out: 24 or 40 bytes cost less than to demand an alignment from everyone who keeps batches.
@@ -211,6 +273,36 @@ mod tests {
     }
 
     #[test]
+    fn records_of_mappings_keep_their_fields_and_are_never_read_beyond_their_end() {
+        for kind in [Kind::Map, Kind::RemapEnd, Kind::Protect] {
+            let header = header(kind);
+            let (address, length, stack, protection, flags) = (1 << 12, 5000, 9, 3, 0x22);
+            let record = MappingRecord { header, address, length, stack, protection, flags };
+            let expected = match kind {
+                Kind::Map => Event::Map { header, address, length, stack, protection, flags },
+                Kind::RemapEnd => Event::RemapEnd { header, address, length, stack, flags },
+                _ => Event::Protect { header, address, length, protection },
+            };
+            assert_eq!(Event::decode(record.as_bytes()), Ok(expected));
+            let cut = &record.as_bytes()[..47];
+            assert_eq!(Event::decode(cut), Err(DecodeError::Short { kind: kind as u8, length: 47 }));
+        }
+        for kind in [Kind::UnmapBegin, Kind::UnmapEnd, Kind::RemapBegin] {
+            let header = header(kind);
+            let (address, length) = (1 << 12, 5000);
+            let record = RangeRecord { header, address, length };
+            let expected = match kind {
+                Kind::UnmapBegin => Event::UnmapBegin { header, address, length },
+                Kind::UnmapEnd => Event::UnmapEnd { header, address, length },
+                _ => Event::RemapBegin { header, address, length },
+            };
+            assert_eq!(Event::decode(record.as_bytes()), Ok(expected));
+            let cut = &record.as_bytes()[..31];
+            assert_eq!(Event::decode(cut), Err(DecodeError::Short { kind: kind as u8, length: 31 }));
+        }
+    }
+
+    #[test]
     fn a_stack_may_be_sent_whole_or_cut_behind_its_last_frame() {
         let mut frames = [0; MAX_FRAMES];
         frames[..3].copy_from_slice(&[1, 2, 3]);
@@ -241,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_an_event_or_an_error(kind in 0_u8..14, rest in prop::collection::vec(any::<u8>(), 0..1200)) {
+        fn any_bytes_give_an_event_or_an_error(kind in 0_u8..20, rest in prop::collection::vec(any::<u8>(), 0..1200)) {
             let mut record = vec![kind];
             record.extend(rest);
             for end in 0..record.len().min(64) {

@@ -28,11 +28,17 @@ pub enum Cause {
     UnknownProcess,
     /// The reader of the output was too slow: a tick was not written.
     OutputTick,
+    /// There are too many mappings, or parts of some: what does not fit is counted, but not live.
+    MappingsFull,
+    /// A range was mapped that was already known: its unmapping was not seen.
+    DisplacedMapping,
+    /// The begin or the end of an unmap or remap was not seen.
+    UnpairedMapping,
 }
 
 impl Cause {
     /// How many causes there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 14;
 
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -47,6 +53,9 @@ impl Cause {
         Self::AbandonedRealloc,
         Self::UnknownProcess,
         Self::OutputTick,
+        Self::MappingsFull,
+        Self::DisplacedMapping,
+        Self::UnpairedMapping,
     ];
 
     /// The name of the counter in the output.
@@ -63,6 +72,9 @@ impl Cause {
             Self::AbandonedRealloc => "abandoned_reallocs",
             Self::UnknownProcess => "unknown_process",
             Self::OutputTick => "output_ticks",
+            Self::MappingsFull => "mappings_full",
+            Self::DisplacedMapping => "displaced_mappings",
+            Self::UnpairedMapping => "unpaired_mappings",
         }
     }
 

@@ -45,13 +45,13 @@ impl Ring {
         Ok(())
     }
 
-    /// The next batch of what waits in the ring; `None` when it is empty. Records that are neither an allocation nor
-    /// a free are shown to `rare` as well.
+    /// The next batch of what waits in the ring; `None` when it is empty. Stacks, and the life of processes, are shown
+    /// to `rare` as well.
     pub fn take(&mut self, mut rare: impl FnMut(&[u8])) -> Option<(Bytes, u64)> {
         let inner = self.ring.get_mut();
         while self.batch.len() < BATCH_BYTES {
             let Some(record) = inner.0.next() else { break };
-            if record.first().is_some_and(|&kind| kind >= Kind::Stack as u8) {
+            if record.first().is_some_and(|&kind| is_rare(kind)) {
                 rare(&record);
             }
             self.batch.push(&record);
@@ -62,4 +62,12 @@ impl Ring {
         let records = self.batch.records();
         Some((self.batch.take(), records))
     }
+}
+
+/// Stacks are sent once each; the life of processes is nothing that happens often.
+const fn is_rare(kind: u8) -> bool {
+    const STACK: u8 = Kind::Stack as u8;
+    const LAST_OF_LIFE: u8 = Kind::ObjectsChanged as u8;
+    const MAPPING_STACK: u8 = Kind::MappingStack as u8;
+    matches!(kind, STACK..=LAST_OF_LIFE | MAPPING_STACK)
 }

@@ -181,6 +181,14 @@ impl Histories {
         })
     }
 
+    /// The history of a site until the last tick at time `t`, and what it holds now: (seconds since attach, bytes).
+    pub(super) fn up_to(&self, site: u32, t: f64, live_bytes: u64) -> Option<Vec<(f64, f64)>> {
+        let mut points = self.points(site)?;
+        points.retain(|point| point.t < t);
+        let past = points.iter().map(|point| (point.t, point.value as f64));
+        Some(past.chain([(t, live_bytes as f64)]).collect())
+    }
+
     /// No tick will follow: keeps what the last rates need.
     pub(super) fn close(&mut self) {
         for watched in &mut self.watched {

@@ -7,7 +7,10 @@ mod candidates;
 mod cohorts;
 mod facts;
 mod histories;
+mod intervals;
 mod live;
+mod mapped;
+mod mappings;
 mod outlines;
 mod scout;
 mod series;
@@ -21,8 +24,12 @@ mod tracker;
 
 pub use block::Block;
 pub use facts::SiteFacts;
+pub use mapped::MappedTotals;
+pub use mappings::Mappings;
 pub use series::{Point, Series};
-pub use site::{Lifetimes, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds};
+pub use site::{
+    Lifetimes, MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds,
+};
 pub use totals::Totals;
 pub use tracker::{OldLive, Tracker};
 
@@ -35,11 +42,13 @@ pub struct Limits {
     pub max_sites: usize,
     /// Return addresses kept for the stacks of one process, 8 bytes each.
     pub max_frames: usize,
+    /// Mappings of one process, or parts where some were cut up; some 100 bytes each.
+    pub max_mappings: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_blocks: 50_000_000, max_sites: 1_000_000, max_frames: 16 << 20 }
+        Self { max_blocks: 50_000_000, max_sites: 1_000_000, max_frames: 16 << 20, max_mappings: 1 << 20 }
     }
 }
 

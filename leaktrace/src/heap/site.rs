@@ -12,6 +12,12 @@ pub const NO_STACK_SITE: u32 = 0;
 /// Id of the site for allocations of all sites beyond the limit; each process has its own.
 pub const OVERFLOW_SITE: u32 = u32::MAX;
 
+/// Id of the site for mappings whose stack could not be taken; each process has its own.
+pub const MAPPING_NO_STACK_SITE: u32 = u32::MAX - 1;
+
+/// Id of the site for mappings of all sites beyond the limit; each process has its own.
+pub const MAPPING_OVERFLOW_SITE: u32 = u32::MAX - 2;
+
 /// Hands out site ids: one for all processes of a trace, cloned into each tracker.
 #[derive(Clone, Debug, Default)]
 pub struct SiteIds(Arc<AtomicU32>);

@@ -48,8 +48,18 @@ pub(super) struct Sites {
 
 impl Sites {
     pub(super) fn new(limits: &Limits, start_ns: u64, ids: SiteIds) -> Self {
+        Self::with_reserved([NO_STACK_SITE, OVERFLOW_SITE], limits, start_ns, ids)
+    }
+
+    /// The same with other ids for the two sites at the front.
+    pub(super) fn with_reserved(
+        reserved: [u32; RESERVED],
+        limits: &Limits,
+        start_ns: u64,
+        ids: SiteIds,
+    ) -> Self {
         Self {
-            all: vec![Site::new(NO_STACK_SITE, start_ns), Site::new(OVERFLOW_SITE, start_ns)],
+            all: reserved.map(|id| Site::new(id, start_ns)).into(),
             assignments: FxHashMap::default(),
             by_path: HashTable::new(),
             stacks: Stacks::new(limits.max_frames),
@@ -71,14 +81,13 @@ impl Sites {
 
     /// Index of the site with this id: ids grow with the index, but for the two at the front.
     pub(super) fn index_of(&self, id: u32) -> Option<u32> {
-        match id {
-            NO_STACK_SITE => Some(NO_STACK_INDEX),
-            OVERFLOW_SITE => Some(OVERFLOW_INDEX),
-            _ => {
-                let numbered = self.all.get(RESERVED..).unwrap_or(&[]);
-                numbered.binary_search_by_key(&id, |site| site.id).ok().map(|index| (index + RESERVED) as u32)
-            }
-        }
+        let (reserved, numbered) = self.all.split_at_checked(RESERVED)?;
+        let at_front = reserved.iter().position(|site| site.id == id);
+        let index = at_front.or_else(|| {
+            let found = numbered.binary_search_by_key(&id, |site| site.id);
+            found.ok().map(|index| index + RESERVED)
+        });
+        index.map(|index| index as u32)
     }
 
     /// Sites whose call path became known since the last call.

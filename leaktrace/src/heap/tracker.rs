@@ -7,12 +7,13 @@ use super::candidates::Judged;
 use super::facts::{SiteFacts, site_facts};
 use super::histories::Histories;
 use super::live::LiveMap;
+use super::mappings::Mappings;
 use super::series::Series;
 use super::site::{Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
 use super::stacks::Arrival;
 use super::{Limits, Totals};
-use crate::event::Event;
+use crate::event::{Event, LossCounts};
 
 /// A reallocation under way: what its thread gave in.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,7 @@ pub struct Tracker {
     /// Reallocations under way, by thread.
     in_flight: FxHashMap<u32, InFlight>,
     sites: Sites,
+    mappings: Mappings,
     totals: Totals,
     series: Series,
     histories: Histories,
@@ -54,6 +56,7 @@ impl Tracker {
         Self {
             live: LiveMap::new(),
             in_flight: FxHashMap::default(),
+            mappings: Mappings::new(limits, start_ns, ids.clone()),
             sites: Sites::new(limits, start_ns, ids),
             totals: Totals::default(),
             series: Series::default(),
@@ -84,8 +87,10 @@ impl Tracker {
                 let birth = self.units(header.time_ns);
                 self.end_realloc(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
             }
-            Event::ReallocAbandoned { header, .. } | Event::Exit { header, .. } => {
+            Event::ReallocAbandoned { header, .. } => self.abandon_realloc(header.tid),
+            Event::Exit { header, .. } => {
                 self.abandon_realloc(header.tid);
+                self.mappings.apply(event, is_code);
             }
             Event::Stack { hash, truncated, frames, .. } => {
                 match self.sites.add_stack(hash, frames, truncated, is_code) {
@@ -94,8 +99,12 @@ impl Tracker {
                     Arrival::Rejected => self.totals.stacks_full += 1,
                 }
             }
-            Event::Exec { .. } => self.exec(),
+            Event::Exec { .. } => {
+                self.exec();
+                self.mappings.apply(event, is_code);
+            }
             Event::Fork { .. } | Event::ObjectsChanged { .. } => {}
+            _ => self.mappings.apply(event, is_code),
         }
     }
 
@@ -111,6 +120,7 @@ impl Tracker {
     /// again.
     pub fn code_changed(&mut self) {
         self.sites.code_changed();
+        self.mappings.code_changed();
     }
 
     /// Takes down the histories at time `t` (seconds since attach, going on from call to call), and gives back
@@ -123,12 +133,14 @@ impl Tracker {
         });
         self.series.push(t, self.totals.live_bytes);
         self.live.shrink();
+        self.mappings.tick(t);
     }
 
     /// The process is gone and no tick will follow: gives the memory of histories back, but for the recent past that
     /// [`Tracker::site_growth`] and [`Tracker::growth`] tell of. Thousands of short-lived children would add up.
     pub fn close(&mut self) {
         self.histories.close();
+        self.mappings.close();
         self.series.keep_recent();
     }
 
@@ -137,14 +149,29 @@ impl Tracker {
         &self.totals
     }
 
-    /// All sites, the one without a stack and the one for all beyond the limit first.
+    /// What was mapped directly; none of it is part of the other figures.
+    pub const fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    /// What was lost of the heap and of the mappings, by cause.
+    pub fn losses(&self) -> LossCounts {
+        let mut losses = self.totals.losses();
+        losses.merge(&self.mappings.totals().losses());
+        losses
+    }
+
+    /// All sites of the heap, the one without a stack and the one for all beyond the limit first.
     pub fn sites(&self) -> &[Site] {
         self.sites.as_slice()
     }
 
-    /// The site with this id, if it is one of this process.
+    /// The site with this id, of the heap or of mappings, if it is one of this process.
     pub fn site(&self, id: u32) -> Option<&Site> {
-        self.sites().get(self.sites.index_of(id)? as usize)
+        match self.sites.index_of(id) {
+            Some(index) => self.sites().get(index as usize),
+            None => self.mappings.site(id),
+        }
     }
 
     /// Ids of sites whose call path became known since the last call: candidates for symbols.
@@ -155,7 +182,10 @@ impl Tracker {
     /// Recent growth of a site's live bytes, bytes a second; `None` until it was among those with a full history, the
     /// largest and the fastest growing, for three ticks.
     pub fn site_growth(&self, id: u32) -> Option<f64> {
-        self.histories.get(self.sites.index_of(id)?)?.series.rate()
+        match self.sites.index_of(id) {
+            Some(index) => self.histories.get(index)?.series.rate(),
+            None => self.mappings.site_growth(id),
+        }
     }
 
     /// The history of a site's live bytes, oldest first: (seconds since attach, bytes), at most
@@ -165,12 +195,9 @@ impl Tracker {
     /// held at the first tick, where it may be older than the trace. Sites that matter little have eight points.
     /// `None` for a site of a former image, or one that is younger than the last tick.
     pub fn site_history(&self, id: u32) -> Option<Vec<(f64, f64)>> {
-        let index = self.sites.index_of(id)?;
-        let mut points = self.histories.points(index)?;
+        let Some(index) = self.sites.index_of(id) else { return self.mappings.site_history(id) };
         let (tick, site) = (self.series.last()?, self.sites().get(index as usize)?);
-        points.retain(|point| point.t < tick.t);
-        let past = points.iter().map(|point| (point.t, point.value as f64));
-        Some(past.chain([(tick.t, site.live_bytes as f64)]).collect())
+        self.histories.up_to(index, tick.t, site.live_bytes)
     }
 
     /// The history of the process's live bytes, oldest first: (seconds since attach, bytes), as of the last tick.
@@ -184,13 +211,26 @@ impl Tracker {
     /// turn, and those that keep growing up to eight times as often.
     pub fn candidates(&self, t: f64, max: usize) -> Vec<u32> {
         let due = self.histories.candidates(t, max);
-        due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id)).collect()
+        let mut due = due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id));
+        let mut mapped = self.mappings.candidates(t, max).into_iter();
+        // By turns: neither kind may crowd out the other.
+        let mut all = Vec::new();
+        while all.len() < max {
+            let before = all.len();
+            all.extend(due.next());
+            all.extend(mapped.next());
+            if all.len() == before {
+                break;
+            }
+        }
+        all.truncate(max);
+        all
     }
 
     /// The site was judged at time `t`.
     pub fn judged(&mut self, id: u32, t: f64) {
-        let watched = self.sites.index_of(id).and_then(|index| self.histories.get_mut(index));
-        if let Some(watched) = watched {
+        let Some(index) = self.sites.index_of(id) else { return self.mappings.judged(id, t) };
+        if let Some(watched) = self.histories.get_mut(index) {
             let live_bytes = watched.series.last().map_or(0, |point| point.value);
             watched.judged = Some(Judged { t, live_bytes });
         }

@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
 use super::ndjson::NdjsonWriter;
+use super::record::SiteKind;
 use super::sink::SinkError;
 use crate::error::{ExitCode, Failure};
 
@@ -21,6 +22,8 @@ pub struct LiveBlock {
     pub size: u64,
     /// Id of the call site that allocated it.
     pub site: u32,
+    /// A block of the heap, or memory that was mapped directly.
+    pub kind: SiteKind,
     /// Seconds since it was allocated.
     pub age_s: f64,
     /// Process that it lives in.
@@ -33,6 +36,7 @@ struct Line<'a> {
     address: &'a str,
     size: u64,
     site: u32,
+    kind: SiteKind,
     age_s: f64,
     pid: u32,
 }
@@ -48,8 +52,8 @@ pub fn write_live_blocks(path: &Path, blocks: impl IntoIterator<Item = LiveBlock
     let mut count = 0;
     for block in blocks {
         let address = format!("{:#x}", block.address);
-        let LiveBlock { size, site, age_s, pid, .. } = block;
-        writer.line(&Line { address: &address, size, site, age_s, pid }).map_err(failed)?;
+        let LiveBlock { size, site, kind, age_s, pid, .. } = block;
+        writer.line(&Line { address: &address, size, site, kind, age_s, pid }).map_err(failed)?;
         count += 1;
     }
     writer.flush().map_err(failed)?;
@@ -97,7 +101,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
 
-    use super::{LiveBlock, create_private, write_live_blocks};
+    use super::{LiveBlock, SiteKind, create_private, write_live_blocks};
     use crate::error::ExitCode;
 
     #[test]
@@ -106,12 +110,13 @@ mod tests {
         let path = directory.path().join("live.ndjson");
         fs::write(&path, "what was there before, and longer than what comes now").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let block = |address| LiveBlock { address, size: 24, site: 3, age_s: 1.5, pid: 42 };
+        let kind = SiteKind::Heap;
+        let block = |address| LiveBlock { address, size: 24, site: 3, kind, age_s: 1.5, pid: 42 };
         assert_eq!(write_live_blocks(&path, [block(0x7f00_dead_beef), block(16)]).unwrap(), 2);
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
-            "{\"address\":\"0x7f00deadbeef\",\"size\":24,\"site\":3,\"age_s\":1.5,\"pid\":42}\n\
-             {\"address\":\"0x10\",\"size\":24,\"site\":3,\"age_s\":1.5,\"pid\":42}\n"
+            "{\"address\":\"0x7f00deadbeef\",\"size\":24,\"site\":3,\"kind\":\"heap\",\"age_s\":1.5,\"pid\":42}\n\
+             {\"address\":\"0x10\",\"size\":24,\"site\":3,\"kind\":\"heap\",\"age_s\":1.5,\"pid\":42}\n"
         );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }

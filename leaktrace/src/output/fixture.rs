@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, MemoryLimit, Notice, Overhead,
-    Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteSummary, SiteTick, Summary, Tick, V8,
-    V8Heap, VerdictCounts,
+    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Mapped, MemoryLimit, Notice,
+    Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
+    SiteTick, Summary, Tick, V8, V8Heap, VerdictCounts,
 };
 use super::verdict::{Subject, SubjectKind, VerdictRecord};
 use crate::symbol::Frame;
@@ -31,6 +31,7 @@ pub(crate) fn header() -> Header {
             min_size: 0,
             ring_bytes: 64 << 20,
             children: false,
+            mappings: false,
         },
         allocators: vec![Allocator {
             name: "jemalloc".into(),
@@ -64,6 +65,7 @@ pub(crate) fn losses(lost: u64) -> Losses {
 pub(crate) fn site_tick(site: u32, function: &str, live_bytes: u64) -> SiteTick {
     SiteTick {
         site,
+        kind: SiteKind::Heap,
         function: Some(function.into()),
         live_bytes,
         live_count: live_bytes / 96,
@@ -87,6 +89,7 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
         free_bytes: live_bytes * 19,
         rss_bytes: Some(live_bytes + (90 << 20)),
         rss_split: Some(RssSplit { anon_bytes: 1, file_bytes: 2, shmem_bytes: 3, swap_bytes: 4 }),
+        mapped: None,
         memory_limit: Some(MemoryLimit {
             name: "memory.max".into(),
             limit_bytes: 2 << 30,
@@ -108,6 +111,27 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
             SiteTick { growth_bytes_per_s: Some(-900.0), ..site_tick(4, "clientsCron", 4096) },
         ],
     }
+}
+
+/// What the little service mapped directly, where that is traced.
+pub(crate) fn mapped() -> Mapped {
+    Mapped {
+        live_bytes: 12 << 20,
+        live_count: 3,
+        peak_live_bytes: 40 << 20,
+        reserved_bytes: 1 << 30,
+        maps: 17,
+        unmaps: 14,
+        mapped_bytes: 90 << 20,
+        unmapped_bytes: 78 << 20,
+        unknown_unmaps: 5,
+    }
+}
+
+/// A call site of mappings.
+pub(crate) fn mapping_site() -> SiteTick {
+    let kind = SiteKind::Mapping;
+    SiteTick { kind, live_count: 3, allocs: 17, frees: 14, ..site_tick(5, "grow_pool", 12 << 20) }
 }
 
 /// A name as C++ makes them.
@@ -170,6 +194,7 @@ pub(crate) fn summary() -> Summary {
             free_bytes: last.free_bytes,
             peak_live_bytes: last.live_bytes + (1 << 20),
             rss_bytes: last.rss_bytes,
+            mapped: None,
         }],
         sites: last
             .sites

@@ -42,6 +42,14 @@ impl<W: Write, N: Write> PlainWriter<W, N> {
             let (allocs, frees) = (text::per_second(rates.allocs), text::per_second(rates.frees));
             let _ = write!(line, " ({growth})  allocs {allocs}  frees {frees}");
         }
+        if let Some(mapped) = &tick.mapped {
+            let _ = write!(
+                line,
+                "  mapped {} in {}",
+                text::bytes(mapped.live_bytes),
+                text::count(mapped.live_count)
+            );
+        }
         if let Some(rss) = tick.rss_bytes {
             let _ = write!(line, "  resident {}", text::bytes(rss));
         }
@@ -94,8 +102,17 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
 mod tests {
     use super::PlainWriter;
     use crate::output::fixture;
-    use crate::output::record::{Level, Record};
+    use crate::output::record::{Level, Record, Tick};
     use crate::output::sink::Sink;
+
+    #[test]
+    fn mappings_are_told_where_they_are_traced() {
+        let mut data = Vec::new();
+        let tick = Tick { mapped: Some(fixture::mapped()), ..fixture::tick(0.2, 1 << 20, 0) };
+        PlainWriter::new(&mut data, Vec::new()).record(&Record::Tick(tick)).unwrap();
+        let line = String::from_utf8(data).unwrap();
+        assert!(line.contains("  mapped 12.0 MiB in 3  resident "), "{line}");
+    }
 
     #[test]
     fn a_line_a_tick_then_the_summary() {

@@ -81,6 +81,9 @@ pub struct Capture {
     pub ring_bytes: u64,
     /// Children are followed.
     pub children: bool,
+    /// Mappings are traced too (`--mmap`).
+    #[serde(default)]
+    pub mappings: bool,
 }
 
 /// An allocator found in the process.
@@ -158,6 +161,8 @@ pub struct Tick {
     pub rss_bytes: Option<u64>,
     /// The resident set by kind of page; null once the process is gone.
     pub rss_split: Option<RssSplit>,
+    /// Memory mapped directly; null unless it is traced (`--mmap`).
+    pub mapped: Option<Mapped>,
     /// The limit on memory that the process will reach first; null without one, and once the process is gone.
     pub memory_limit: Option<MemoryLimit>,
     /// How the heap is used; null until it is measured.
@@ -170,6 +175,47 @@ pub struct Tick {
     pub overhead: Overhead,
     /// The largest sites, in the asked order.
     pub sites: Vec<SiteTick>,
+}
+
+/// Memory that a process mapped directly, outside of its allocation functions: not part of the counts beside it.
+/// Anonymous mappings only; sizes in whole pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mapped {
+    /// Bytes mapped since attach (or since exec), with access, and not unmapped.
+    pub live_bytes: u64,
+    /// Mappings made since attach (or since exec) of which something is left, with or without access.
+    pub live_count: u64,
+    /// The largest live bytes seen.
+    pub peak_live_bytes: u64,
+    /// Bytes of these mappings that may not be accessed (`PROT_NONE`): address space, not memory.
+    pub reserved_bytes: u64,
+    /// Mappings made since attach; a remap that succeeded is one.
+    pub maps: u64,
+    /// Mappings that are gone to their last byte.
+    pub unmaps: u64,
+    /// Bytes that came with access, or were given it, since attach.
+    pub mapped_bytes: u64,
+    /// Bytes that were unmapped, replaced or lost their access since attach.
+    pub unmapped_bytes: u64,
+    /// Unmaps and remaps of ranges that are not known: files, older than the trace, or an allocator's own.
+    pub unknown_unmaps: u64,
+}
+
+impl Mapped {
+    /// The figures of two processes together; the peaks need not have been at the same time.
+    pub(super) fn plus(&self, other: &Self) -> Self {
+        Self {
+            live_bytes: self.live_bytes.saturating_add(other.live_bytes),
+            live_count: self.live_count.saturating_add(other.live_count),
+            peak_live_bytes: self.peak_live_bytes.saturating_add(other.peak_live_bytes),
+            reserved_bytes: self.reserved_bytes.saturating_add(other.reserved_bytes),
+            maps: self.maps.saturating_add(other.maps),
+            unmaps: self.unmaps.saturating_add(other.unmaps),
+            mapped_bytes: self.mapped_bytes.saturating_add(other.mapped_bytes),
+            unmapped_bytes: self.unmapped_bytes.saturating_add(other.unmapped_bytes),
+            unknown_unmaps: self.unknown_unmaps.saturating_add(other.unknown_unmaps),
+        }
+    }
 }
 
 /// The resident set by kind of page, in bytes.
@@ -233,11 +279,25 @@ pub struct Overhead {
     pub own_rss_bytes: u64,
 }
 
+/// What a call site hands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SiteKind {
+    /// Blocks of an allocator.
+    #[default]
+    Heap,
+    /// Mappings: its counts are of mappings, its bytes whole pages that may be accessed.
+    Mapping,
+}
+
 /// One call site at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SiteTick {
     /// Id of the site, unique within the trace; the `site` record with this id has its stack.
     pub site: u32,
+    /// What is allocated there.
+    #[serde(default)]
+    pub kind: SiteKind,
     /// The innermost function that is not the allocator's own, where known.
     pub function: Option<String>,
     /// Bytes allocated there and not freed; with `--older-than` those of old enough blocks only.
@@ -375,6 +435,9 @@ pub struct ProcessSummary {
     pub peak_live_bytes: u64,
     /// The last resident set seen.
     pub rss_bytes: Option<u64>,
+    /// See [`Tick::mapped`].
+    #[serde(default)]
+    pub mapped: Option<Mapped>,
 }
 
 /// A site at the end of a trace.

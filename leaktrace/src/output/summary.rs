@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::escape::{cut_middle, visible};
-use super::record::{EndReason, Losses, ProcessSummary, SiteSummary, Summary};
+use super::record::{EndReason, Losses, Mapped, ProcessSummary, SiteKind, SiteSummary, Summary};
 use super::{leak, stack, text};
 
 /// Deeper callers tell less; NDJSON has them all.
@@ -86,17 +86,44 @@ fn write_process(out: &mut String, process: &ProcessSummary) -> fmt::Result {
         let count = text::count(process.unknown_frees);
         writeln!(out, "  also freed  {count} blocks that are older than the trace, or that it did not see")?;
     }
+    if let Some(mapped) = &process.mapped {
+        write_mapped(out, mapped)?;
+    }
     match process.rss_bytes {
         Some(rss) => writeln!(out, "  resident    {}", text::bytes(rss)),
         None => Ok(()),
     }
 }
 
-fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool) -> fmt::Result {
-    let figures = &site.figures;
+fn write_mapped(out: &mut String, mapped: &Mapped) -> fmt::Result {
     write!(
         out,
-        "\n{rank:>3}. {} in {} blocks",
+        "  mapped      {} in {} mappings; peak {}",
+        text::bytes(mapped.live_bytes),
+        text::count(mapped.live_count),
+        text::bytes(mapped.peak_live_bytes)
+    )?;
+    if mapped.reserved_bytes > 0 {
+        write!(out, "; {} reserved without access", text::bytes(mapped.reserved_bytes))?;
+    }
+    writeln!(
+        out,
+        "\n              {} mappings made, {} of them unmapped; {} unmaps of other ranges",
+        text::count(mapped.maps),
+        text::count(mapped.unmaps),
+        text::count(mapped.unknown_unmaps)
+    )
+}
+
+fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool) -> fmt::Result {
+    let figures = &site.figures;
+    let (things, made, ended) = match figures.kind {
+        SiteKind::Heap => ("blocks", "allocs", "frees"),
+        SiteKind::Mapping => ("mappings", "maps", "unmaps"),
+    };
+    write!(
+        out,
+        "\n{rank:>3}. {} in {} {things}",
         text::bytes(figures.live_bytes),
         text::count(figures.live_count)
     )?;
@@ -105,7 +132,7 @@ fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool)
     }
     write!(
         out,
-        "; {} allocs, {} frees; first seen {} before the end",
+        "; {} {made}, {} {ended}; first seen {} before the end",
         text::count(figures.allocs),
         text::count(figures.frees),
         text::duration(figures.age_s)
@@ -154,7 +181,23 @@ pub(super) fn losses(losses: &Losses) -> String {
 mod tests {
     use super::render;
     use crate::output::fixture;
-    use crate::output::record::{Losses, Summary};
+    use crate::output::record::{Losses, SiteSummary, Summary};
+
+    #[test]
+    fn mappings_stand_beside_the_blocks() {
+        let mut summary = fixture::summary();
+        summary.processes[0].mapped = Some(fixture::mapped());
+        let figures = fixture::mapping_site();
+        summary.sites = vec![SiteSummary { pid: fixture::PID, figures, ..SiteSummary::default() }];
+        let text = render(&summary);
+        for line in [
+            "  mapped      12.0 MiB in 3 mappings; peak 40.0 MiB; 1.0 GiB reserved without access\n",
+            "              17 mappings made, 14 of them unmapped; 5 unmaps of other ranges\n",
+            "  1. 12.0 MiB in 3 mappings, +64.0 KiB/s; 17 maps, 14 unmaps; first seen 3m12s before the end  [site 5]\n",
+        ] {
+            assert!(text.contains(line), "no `{line}` in {text}");
+        }
+    }
 
     #[test]
     fn a_summary_tells_why_how_much_and_from_where() {

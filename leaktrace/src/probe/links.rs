@@ -27,11 +27,17 @@ pub enum Program {
     FreeEnter,
     /// The dynamic linker's list of objects changed.
     ObjectsChanged,
+    /// Entry of a mapping function.
+    MappingEnter,
+    /// Its return, by a return probe.
+    MappingReturn,
+    /// Its return, by a plain probe on a `ret`.
+    MappingRet,
 }
 
 impl Program {
     /// All programs, as they are loaded.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::AllocEnter,
         Self::AllocReturn,
         Self::AllocRet,
@@ -39,11 +45,19 @@ impl Program {
         Self::NewRet,
         Self::FreeEnter,
         Self::ObjectsChanged,
+        Self::MappingEnter,
+        Self::MappingReturn,
+        Self::MappingRet,
     ];
 
     /// Does it see calls of allocation functions?
     pub const fn sees_calls(self) -> bool {
         matches!(self, Self::AllocEnter | Self::NewEnter)
+    }
+
+    /// Is it about mappings, which are traced on request?
+    pub const fn is_mapping(self) -> bool {
+        matches!(self, Self::MappingEnter | Self::MappingReturn | Self::MappingRet)
     }
 
     /// Name of the program in the BPF object.
@@ -56,6 +70,9 @@ impl Program {
             Self::NewRet => "new_ret",
             Self::FreeEnter => "free_enter",
             Self::ObjectsChanged => "objects_changed",
+            Self::MappingEnter => "mapping_enter",
+            Self::MappingReturn => "mapping_return",
+            Self::MappingRet => "mapping_ret",
         }
     }
 }

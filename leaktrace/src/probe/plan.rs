@@ -131,6 +131,9 @@ pub fn plan(
         Program::FreeEnter => 1,
         Program::AllocReturn | Program::AllocRet | Program::NewRet => 2,
         Program::AllocEnter | Program::NewEnter => 3,
+        // Mappings last: those that an allocator makes within a call are known by the call.
+        Program::MappingReturn | Program::MappingRet => 4,
+        Program::MappingEnter => 5,
     });
     plan
 }
@@ -149,11 +152,7 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(object: &'a Object, functions: &'a [FoundFunction], circumstances: &'a Circumstances<'a>) -> Self {
-        let with_spec = functions.iter().filter_map(|one| Some((one, one.spec()?)));
-        // Mappings are not traced yet: a partial munmap needs a map of intervals.
-        let traced: Vec<_> = with_spec
-            .filter(|(_, spec)| !matches!(spec.role, Role::Map | Role::Unmap | Role::Remap))
-            .collect();
+        let traced: Vec<_> = functions.iter().filter_map(|one| Some((one, one.spec()?))).collect();
         let live = Live { maps: circumstances.maps, memory: circumstances.memory };
         let returns =
             traced.iter().filter(|(_, spec)| !matches!(spec.role, Role::Free | Role::ObjectsChanged));
@@ -205,13 +204,9 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         self.compare(&code, plan)?;
-        let arguments = [spec.size, spec.count, spec.pointer];
         let null_test = (spec.role == Role::Free).then_some(spec.pointer);
-        let need = Need {
-            arguments: &arguments.into_iter().filter(|one| *one != Argument::None).collect::<Vec<_>>(),
-            null_test,
-            nop5_is_cheap: self.circumstances.nop5_is_cheap,
-        };
+        let need =
+            Need { arguments: &arguments(spec), null_test, nop5_is_cheap: self.circumstances.nop5_is_cheap };
         let entry = place_entry(&code, &need).map_err(|error| error.to_string())?;
         let make =
             |program, sees, address: u64, cost| self.probe(function, spec, program, sees, address, cost);
@@ -225,12 +220,18 @@ impl<'a> Planner<'a> {
             }
             _ if by_return_probe => {
                 // The return probe's own entry hit shares the instruction, and its trap, with the entry probe.
-                probes.push(make(Program::AllocReturn, Sees::Return, at(&entry), entry.cost)?);
-                probes.push(make(Program::AllocEnter, Sees::Entry, at(&entry), entry.cost)?);
+                let (enters, returns) = if spec.role.is_mapping() {
+                    (Program::MappingEnter, Program::MappingReturn)
+                } else {
+                    (Program::AllocEnter, Program::AllocReturn)
+                };
+                probes.push(make(returns, Sees::Return, at(&entry), entry.cost)?);
+                probes.push(make(enters, Sees::Entry, at(&entry), entry.cost)?);
             }
             role => {
                 let (enters, returns) = match role {
                     Role::New => (Program::NewEnter, Program::NewRet),
+                    role if role.is_mapping() => (Program::MappingEnter, Program::MappingRet),
                     _ => (Program::AllocEnter, Program::AllocRet),
                 };
                 let sites = self.returns(&code, plan)?;
@@ -322,6 +323,20 @@ impl<'a> Planner<'a> {
                 process: 0,
             },
         })
+    }
+}
+
+/// The arguments that the program reads at the entry: of the mapping functions, those of their C prototypes.
+fn arguments(spec: &FunctionSpec) -> Vec<Argument> {
+    use Argument::{First, Fourth, Second, Third};
+    match spec.role {
+        Role::Map | Role::Remap => vec![First, Second, Third, Fourth],
+        Role::Unmap => vec![First, Second],
+        Role::Protect => vec![First, Second, Third],
+        _ => {
+            let named = [spec.size, spec.count, spec.pointer].into_iter();
+            named.filter(|one| *one != Argument::None).collect()
+        }
     }
 }
 

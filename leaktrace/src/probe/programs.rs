@@ -7,7 +7,7 @@ use aya::{
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint, UProbe},
 };
-use leaktrace_common::{CallSlot, Loss, maps};
+use leaktrace_common::{CallSlot, Loss, MappingSlot, maps};
 
 use super::{
     links::{AttachPoint, Link, Linker, PerfLinks, Program},
@@ -22,6 +22,9 @@ const LIFECYCLE: [(&str, &str); 3] = [
     ("task_exit", "sched_process_exit"),
 ];
 
+/// Threads whose mapping calls are followed, as many as those of allocation calls.
+const MAX_THREADS: u32 = 1 << 15;
+
 /// What the programs are told before they are loaded.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,6 +34,8 @@ pub struct Settings {
     pub max_stacks: u32,
     /// Calls that ask for fewer bytes are not traced.
     pub min_size: u64,
+    /// Mappings are traced too.
+    pub mappings: bool,
     /// 0 no diagnostics of the programs, up to 5 all of them.
     pub log_level: u8,
     /// Device and inode of our pid namespace, where it is not the initial one.
@@ -53,13 +58,15 @@ impl Programs {
     pub fn load(settings: &Settings) -> Result<Self, Failure> {
         let bytes = object::bytes()?;
         let mut ebpf = load_object(&bytes, settings)?;
-        for program in Program::ALL {
+        // What is not asked for costs nothing: not even the verifier's time.
+        for program in Program::ALL.into_iter().filter(|one| settings.mappings || !one.is_mapping()) {
             load_probe(&mut ebpf, program).map_err(|error| program_failure(program.name(), &error))?;
         }
         for (name, tracepoint) in LIFECYCLE {
             attach_tracepoint(&mut ebpf, name, tracepoint).map_err(|error| program_failure(name, &error))?;
         }
         check_value_size::<CallSlot>(&ebpf, maps::CALLS)?;
+        check_value_size::<MappingSlot>(&ebpf, maps::MAPPING_CALLS)?;
         let losses = PerCpuArray::try_from(take_map(&mut ebpf, maps::LOSSES)?).map_err(map_failure)?;
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
@@ -129,10 +136,14 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
     let (dev, ino) = settings.pid_namespace.unwrap_or_default();
     let initial = u32::from(settings.pid_namespace.is_none());
     let wake_bytes = u64::from(ring_size(settings.ring_bytes) / 16).min(1 << 18);
+    let mappings = u32::from(settings.mappings);
+    let mapping_calls = if settings.mappings { MAX_THREADS } else { 1 };
     EbpfLoader::new()
         .btf(btf.as_ref())
         .map_max_entries(maps::EVENTS, ring_size(settings.ring_bytes))
         .map_max_entries(maps::KNOWN_STACKS, settings.max_stacks.max(1))
+        .map_max_entries(maps::MAPPING_CALLS, mapping_calls)
+        .override_global("MAPPINGS", &mappings, true)
         .override_global("MIN_SIZE", &settings.min_size, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .override_global("INITIAL_PID_NAMESPACE", &initial, true)

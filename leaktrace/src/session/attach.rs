@@ -291,8 +291,8 @@ impl Found {
             let ns = match probe.program {
                 // The return probe shares its trap with the entry probe; what it adds is the way back, the stack
                 // and the record: measured by `cargo xtask bench`, docs/overhead.md.
-                Program::AllocReturn => 1_200,
-                Program::AllocRet | Program::NewRet => probe.cost.estimated_ns() + 700,
+                Program::AllocReturn | Program::MappingReturn => 1_200,
+                Program::AllocRet | Program::NewRet | Program::MappingRet => probe.cost.estimated_ns() + 700,
                 _ => probe.cost.estimated_ns(),
             };
             *costs.entry(probe.cookie.function).or_default() += ns;

@@ -117,8 +117,14 @@ fn programs(system: &System) -> Check {
             Some("run leaktrace doctor by sudo"),
         );
     }
-    let settings =
-        Settings { ring_bytes: 4096, max_stacks: 16, min_size: 0, log_level: 0, pid_namespace: None };
+    let settings = Settings {
+        ring_bytes: 4096,
+        max_stacks: 16,
+        min_size: 0,
+        mappings: false,
+        log_level: 0,
+        pid_namespace: None,
+    };
     match Programs::load(&settings) {
         Ok(_) => check("BPF programs", Status::Ok, "load: ring buffer, uprobes, raw tracepoints", None),
         Err(error) => check(

@@ -26,10 +26,10 @@ use crate::{
     cli::Sort,
     error::{ExitCode, Failure},
     event::{Event, Ring},
-    heap::Limits,
+    heap::{Block, Limits},
     output::{
         dump::{LiveBlock, write_live_blocks},
-        record::{Level, Record},
+        record::{Level, Record, SiteKind},
         thread::OutputThread,
     },
     symbol::{Options as SymbolOptions, Request, Symbolizer, culprit},
@@ -275,7 +275,7 @@ impl EventThread {
     fn look_at(&mut self, event: &Event<'_>) {
         let process = event.header().process;
         let happening = match event {
-            Event::Stack { frames, .. } => {
+            Event::Stack { frames, .. } | Event::MappingStack { frames, .. } => {
                 if frames.iter().any(|address| !self.pipeline.knows_code(process, address)) {
                     self.refresh_code(process);
                 }
@@ -371,12 +371,16 @@ fn wants_empty_ring(fact: &Fact) -> bool {
     matches!(fact, Fact::Tick(_) | Fact::Gone { .. } | Fact::End { .. })
 }
 
-/// Writes every live block of a trace.
+/// Writes every live block of a trace, and every range of memory that is mapped.
 pub(super) fn dump_live(pipeline: &Pipeline, path: &std::path::Path) -> Result<(), Failure> {
     let mut blocks = Vec::new();
-    pipeline.for_each_block(|pid, age_s, block| {
+    let live = |kind, pid, age_s: f64, block: Block| {
         let age_s = (age_s * 100.0).round() / 100.0;
-        blocks.push(LiveBlock { address: block.address, size: block.size, site: block.site, age_s, pid });
+        LiveBlock { address: block.address, size: block.size, site: block.site, kind, age_s, pid }
+    };
+    pipeline.for_each_block(|pid, age_s, block| blocks.push(live(SiteKind::Heap, pid, age_s, block)));
+    pipeline.for_each_mapped_range(|pid, age_s, range| {
+        blocks.push(live(SiteKind::Mapping, pid, age_s, range));
     });
     write_live_blocks(path, blocks).map(|_| ())
 }

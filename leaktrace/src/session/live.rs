@@ -69,7 +69,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let discover = DiscoverOptions {
         symbols_prefix: options.capture.symbols_prefix.clone(),
         object: options.capture.object.clone(),
-        mappings: false,
+        mappings: options.capture.mmap,
     };
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
     let mut attacher = Attacher::new(programs, discover, nop5_is_cheap);
@@ -137,6 +137,7 @@ fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -
         ring_bytes: options.tuning.ring_size,
         max_stacks: options.tuning.max_stacks,
         min_size: options.capture.min_size,
+        mappings: options.capture.mmap,
         log_level: match general.verbose {
             0 => 0,
             1 => 3,
@@ -179,6 +180,7 @@ fn header(
             min_size: options.capture.min_size,
             ring_bytes: u64::from(attacher.programs.ring_bytes()),
             children: options.capture.children,
+            mappings: options.capture.mmap,
         },
         allocators: found.allocator_records(),
         runtimes: found.runtime_records(),

@@ -36,6 +36,8 @@ pub struct Pipeline {
     past: Vec<ProcessSummary>,
     past_losses: LossCounts,
     start_ns: u64,
+    /// Mappings are traced, so that their figures mean something.
+    mappings: bool,
     t: f64,
     costs_ns: [u32; 256],
     losses: LossCounts,
@@ -60,6 +62,7 @@ impl Pipeline {
             past: Vec::new(),
             past_losses: LossCounts::default(),
             start_ns: 0,
+            mappings: false,
             t: 0.0,
             costs_ns: [0; 256],
             losses: LossCounts::default(),
@@ -118,6 +121,7 @@ impl Pipeline {
 
     fn start(&mut self, header: &Header, start_ns: u64, out: &mut Vec<Record>) {
         self.start_ns = start_ns;
+        self.mappings = header.capture.mappings;
         out.push(Record::Header(header.clone()));
     }
 
@@ -273,8 +277,8 @@ impl Pipeline {
             && let Some((&oldest, _)) = gone.min_by_key(|(index, _)| **index)
             && let Some(traced) = self.processes.remove(&oldest)
         {
-            self.past_losses.merge(&traced.tracker.totals().losses());
-            self.past.push(process_summary(&traced));
+            self.past_losses.merge(&traced.tracker.losses());
+            self.past.push(process_summary(&traced, self.mappings));
         }
     }
 
@@ -298,7 +302,7 @@ impl Pipeline {
         counts.merge(&self.past_losses);
         counts.add(Cause::OutOfOrder, self.order.out_of_order());
         for traced in self.processes.values() {
-            counts.merge(&traced.tracker.totals().losses());
+            counts.merge(&traced.tracker.losses());
         }
         let causes = counts.iter().filter(|(_, count)| *count > 0);
         let causes = causes.map(|(name, count)| (name.to_owned(), count)).collect();
@@ -342,6 +346,7 @@ impl Pipeline {
             free_bytes: totals.free_bytes,
             rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
             rss_split: traced.usage.as_ref().map(|usage| usage.split.clone()),
+            mapped: self.mappings.then(|| traced.mapped()),
             memory_limit: traced.usage.as_ref().and_then(|usage| usage.limit.clone()),
             fragmentation: None,
             v8: None,
@@ -366,7 +371,7 @@ impl Pipeline {
             processes: self
                 .processes
                 .values()
-                .map(process_summary)
+                .map(|traced| process_summary(traced, self.mappings))
                 .chain(self.past.iter().cloned())
                 .collect(),
             leaks,

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     cli::Sort,
     heap::Site,
-    output::record::{SiteSummary, SiteTick},
+    output::record::{SiteKind, SiteSummary, SiteTick},
 };
 
 use super::{
@@ -108,29 +108,35 @@ fn candidates(traced: &Traced, view: &View, now_ns: u64) -> Vec<SiteTick> {
 }
 
 fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
-    let sites = traced.tracker.sites().iter().filter(|site| site.allocs > 0);
-    sites.map(|site| figures(site, site.live_bytes, site.live_count, now_ns)).collect()
+    let (blocks, mapped) = (traced.tracker.sites(), traced.tracker.mappings().sites());
+    let blocks = blocks.iter().map(|site| (SiteKind::Heap, site));
+    let mapped = mapped.iter().map(|site| (SiteKind::Mapping, site));
+    let seen = blocks.chain(mapped).filter(|(_, site)| site.allocs > 0);
+    seen.map(|(kind, site)| figures(kind, site, site.live_bytes, site.live_count, now_ns)).collect()
 }
 
 fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
     let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    let old = traced.tracker.older_than(cutoff);
-    old.iter()
-        .filter_map(|old| {
-            let site = traced.tracker.site(old.site)?;
-            Some(figures(site, old.live_bytes, old.live_count, now_ns))
-        })
-        .collect()
+    let (tracker, of_mappings) = (&traced.tracker, traced.tracker.mappings());
+    let old =
+        [(SiteKind::Heap, tracker.older_than(cutoff)), (SiteKind::Mapping, of_mappings.older_than(cutoff))];
+    let old = old.into_iter().flat_map(|(kind, sums)| sums.into_iter().map(move |sum| (kind, sum)));
+    old.filter_map(|(kind, old)| {
+        let site = tracker.site(old.site)?;
+        Some(figures(kind, site, old.live_bytes, old.live_count, now_ns))
+    })
+    .collect()
 }
 
 fn growth(traced: &Traced, site: u32) -> Option<f64> {
     traced.tracker.site_growth(site).map(f64::round)
 }
 
-fn figures(site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
+fn figures(kind: SiteKind, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
     let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
     SiteTick {
         site: site.id,
+        kind,
         function: None,
         live_bytes,
         live_count,

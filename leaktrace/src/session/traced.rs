@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     heap::{Series, Tracker},
-    output::record::ProcessSummary,
+    output::record::{Mapped, ProcessSummary},
     symbol::Frame,
 };
 
@@ -46,10 +46,26 @@ impl Names {
 }
 
 impl Traced {
+    /// What it mapped directly, as the output shows it.
+    pub(super) fn mapped(&self) -> Mapped {
+        let totals = self.tracker.mappings().totals();
+        Mapped {
+            live_bytes: totals.live_bytes,
+            live_count: totals.live_count,
+            peak_live_bytes: totals.peak_live_bytes,
+            reserved_bytes: totals.reserved_bytes,
+            maps: totals.maps,
+            unmaps: totals.unmaps,
+            mapped_bytes: totals.mapped_bytes,
+            unmapped_bytes: totals.unmapped_bytes,
+            unknown_unmaps: totals.unknown_unmaps,
+        }
+    }
+
     /// What the figures of this tick show that the live blocks do not.
     pub(super) fn findings(&mut self) -> Vec<Finding> {
         let Some(usage) = &self.usage else { return Vec::new() };
-        let totals = self.tracker.totals();
+        let (totals, mapped) = (self.tracker.totals(), self.tracker.mappings().totals());
         let runtimes: Vec<&str> = self.runtimes.iter().map(String::as_str).collect();
         let children: Vec<ChildUsage<'_>> = usage
             .untraced_children
@@ -59,8 +75,8 @@ impl Traced {
         let now = Observed {
             rss_bytes: usage.rss_bytes,
             anon_bytes: usage.split.anon_bytes,
-            live_bytes: totals.live_bytes,
-            events: totals.allocs.saturating_add(totals.unknown_frees),
+            live_bytes: totals.live_bytes.saturating_add(mapped.live_bytes),
+            events: totals.allocs.saturating_add(totals.unknown_frees).saturating_add(mapped.maps),
             runtimes: &runtimes,
             untraced_children: &children,
         };
@@ -97,8 +113,8 @@ pub(super) fn is_code(ranges: &[(u64, u64)], address: u64) -> bool {
     after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|&(_, end)| address < end)
 }
 
-/// Its totals, as the summary shows them.
-pub(super) fn process_summary(traced: &Traced) -> ProcessSummary {
+/// Its totals, as the summary shows them; `mappings` says whether those are traced.
+pub(super) fn process_summary(traced: &Traced, mappings: bool) -> ProcessSummary {
     let totals = traced.tracker.totals();
     ProcessSummary {
         pid: traced.pid,
@@ -112,5 +128,6 @@ pub(super) fn process_summary(traced: &Traced) -> ProcessSummary {
         free_bytes: totals.free_bytes,
         peak_live_bytes: totals.peak_live_bytes,
         rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
+        mapped: mappings.then(|| traced.mapped()),
     }
 }

@@ -150,11 +150,16 @@ fn what_is_no_recording_or_a_newer_one_is_told_in_a_sentence() {
     };
     assert!(message(b"{\"type\":\"header\"}\n").ends_with("recording: this is not a leaktrace recording"));
     let mut newer = record(&sample(), 5, u64::MAX);
-    newer[8] = 2;
+    newer[8] = VERSION as u8 + 1;
     let told = message(&newer);
     assert!(
-        told.ends_with("the recording has format version 2, this leaktrace reads up to 1: use a newer one")
+        told.ends_with("the recording has format version 3, this leaktrace reads up to 2: use a newer one")
     );
+    for older in 1..VERSION {
+        newer[8] = older as u8;
+        fs::write(&path, &newer).unwrap();
+        assert!(Reader::open(&path).is_ok(), "version {older} is not read any more");
+    }
     assert_eq!(Reader::open(&path.join("missing")).unwrap_err().code, ExitCode::OutputFailed);
 }
 

@@ -1,12 +1,17 @@
 //! From signs to a shape, and how likely it is the right one.
 //!
 //! A multinomial logistic regression: each shape has a weight for each sign, the shape with the largest sum wins, and
-//! the sums, as exponents, give the probabilities. Its weights are fitted on generated series (see [`weights`]); what
+//! the sums, as exponents, give the probabilities. Its weights are fitted on generated series (see [`super::weights`]); what
 //! a shape cannot do without is not left to weights but vetoed.
 
+use super::Verdict;
 use super::patterns::{SHAPES, Shape, signs};
 use super::study::Study;
-use super::weights::{TEMPERATURE, WEIGHTS};
+use super::weights::WEIGHTS;
+
+/// A leak has to be this much likelier, in log odds, than what is bounded: a false alarm costs more than one that comes
+/// a little later.
+const CAUTION: f64 = 1.0;
 
 /// A shape and its probability.
 pub(super) struct Decision {
@@ -22,12 +27,18 @@ pub(super) fn decide(study: &Study) -> Decision {
         let weighed = weights.iter().zip(&signs).map(|(&weight, (_, sign))| f64::from(weight) * sign);
         (constant + weighed.sum::<f64>()) / 1000.0
     };
-    let scores = SHAPES.iter().zip(&WEIGHTS).map(|(&shape, weights)| (shape, score(weights) / TEMPERATURE));
-    let possible: Vec<_> = scores.filter(|(shape, _)| shape.is_possible(study)).collect();
-    let highest = possible.iter().map(|&(_, score)| score).fold(f64::NEG_INFINITY, f64::max);
-    let total: f64 = possible.iter().map(|&(_, score)| (score - highest).exp()).sum();
-    let best = possible.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-    let (shape, score) = best.copied().unwrap_or((SHAPES[0], highest));
+    let scores: Vec<_> =
+        SHAPES.iter().zip(&WEIGHTS).map(|(&shape, weights)| (shape, score(weights))).collect();
+    let highest = scores.iter().map(|&(_, score)| score).fold(f64::NEG_INFINITY, f64::max);
+    // What a veto keeps from being chosen is still doubt.
+    let total: f64 = scores.iter().map(|&(_, score)| (score - highest).exp()).sum();
+    let cautious = |&(shape, score): &(&dyn Shape, f64)| match shape.verdict() {
+        Verdict::Leak => score - CAUTION,
+        _ => score,
+    };
+    let possible = scores.iter().filter(|(shape, _)| shape.is_possible(study));
+    let best = possible.max_by(|a, b| cautious(a).total_cmp(&cautious(b)));
+    let (shape, score) = best.or(scores.first()).copied().unwrap_or((SHAPES[0], highest));
     Decision { shape, probability: ((score - highest).exp() / total).clamp(0.0, 1.0) }
 }
 

@@ -1,5 +1,6 @@
 //! From a series to an answer.
 
+use super::confidence::confidence;
 use super::curve::Curve;
 use super::decision::{Decision, decide};
 use super::judgement::Evidence;
@@ -35,7 +36,7 @@ fn judge_curve(curve: Curve) -> (Judgement, f64, Option<Study>) {
     let judgement = Judgement {
         verdict,
         pattern: Some(pattern),
-        confidence: probability,
+        confidence: confidence(probability),
         growth: shape.growth(&study),
         since_s: since.map(|since| study.curve.seconds(since)),
         eta_to_limit_s: None,

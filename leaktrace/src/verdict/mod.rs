@@ -6,6 +6,7 @@
 //! trace, and any CSV file given to `leaktrace classify`.
 
 mod circumstances;
+mod confidence;
 mod curve;
 mod decision;
 mod judge;
@@ -32,20 +33,3 @@ pub fn signs(samples: &Samples) -> Vec<(&'static str, f64)> {
 
 #[cfg(test)]
 mod tests;
-pub fn debug(samples: &Samples) -> String {
-    let study = study::Study::new(curve::Curve::new(samples).unwrap());
-    format!(
-        "moves {:?}\nline {:?}\nlevel {:?}\nbend {:?}\nsat {:?}\nsloped {:?}\nsteps {:?}\nleap {:?}\ncycles {:?}\ntail {:?} noise {}",
-        study.moves,
-        study.smooth.line,
-        study.smooth.level,
-        study.smooth.bend,
-        study.smooth.saturation,
-        study.smooth.sloped,
-        study.steps,
-        study.leap,
-        study.cycles,
-        study.tail,
-        study.curve.noise
-    )
-}

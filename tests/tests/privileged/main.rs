@@ -10,6 +10,7 @@ mod command;
 mod containers;
 mod exactness;
 mod failures;
+mod mappings;
 mod programs;
 mod survival;
 mod trees;
@@ -33,6 +34,7 @@ fn main() {
     let mut cases: Vec<Case> = vec![("kernel_has_uprobes", kernel_has_uprobes)];
     for group in [
         exactness::CASES,
+        mappings::CASES,
         allocators::CASES,
         survival::CASES,
         programs::CASES,

@@ -132,6 +132,16 @@ mod tests {
     }
 
     #[test]
+    fn mappings_have_a_line_and_a_mark() {
+        let mut model = model(0, false);
+        let mut tick = fixture::tick(193.0, 1 << 20, 0);
+        tick.mapped = Some(fixture::mapped());
+        tick.sites.insert(0, fixture::mapping_site());
+        model.apply(&Record::Tick(tick));
+        insta::assert_snapshot!("table_mappings", screen(&model, 100, 20).backend());
+    }
+
+    #[test]
     fn an_expanded_stack() {
         let mut model = model(0, false);
         model.step(1);

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::draw::{Palette, labelled};
 use super::model::{Data, Model, Totals};
 use crate::output::escape::{cut_end, visible, width as columns};
-use crate::output::record::{Capture, Level, Notice};
+use crate::output::record::{Capture, Level, Mapped, Notice};
 use crate::output::{summary, text};
 
 /// Below this height only what cannot be missed is shown.
@@ -26,6 +26,9 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
         return lines;
     }
     lines.push(live(&totals, palette, width));
+    if let Some(mapped) = &totals.mapped {
+        lines.push(mappings(mapped, width));
+    }
     lines.extend(data.verdicts.lines(palette, width, full));
     if full {
         lines.push(history(data, &totals, palette, width));
@@ -110,6 +113,16 @@ fn live(totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
         line.push_span(Span::raw(format!("; resident {}", text::bytes(rss))));
     }
     line
+}
+
+fn mappings(mapped: &Mapped, width: usize) -> Line<'static> {
+    let (live, count) = (text::bytes(mapped.live_bytes), text::count(mapped.live_count));
+    let mut line = format!("{live} in {count} mappings");
+    if mapped.reserved_bytes > 0 {
+        // Writing into a string cannot fail.
+        let _ = write!(line, "; {} reserved without access", text::bytes(mapped.reserved_bytes));
+    }
+    labelled("mapped", &line, Style::new(), width)
 }
 
 /// How growth looks.

@@ -7,7 +7,7 @@ use super::history::History;
 use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
-use crate::output::record::{Header, Losses, Notice, Record, Site, SiteTick, Summary, Tick};
+use crate::output::record::{Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick};
 use crate::output::verdict::VerdictRecord;
 
 /// Notices that are kept; the view shows the last.
@@ -71,6 +71,7 @@ pub(super) struct Totals {
     pub(super) live_count: u64,
     pub(super) unknown_frees: u64,
     pub(super) rss_bytes: Option<u64>,
+    pub(super) mapped: Option<Mapped>,
     pub(super) rates: Option<Rates>,
     /// Growth of live bytes a second, and over how many seconds.
     pub(super) growth: Option<(f64, f64)>,
@@ -138,6 +139,9 @@ impl Data {
             totals.unknown_frees = totals.unknown_frees.saturating_add(tick.unknown_frees);
             if let Some(rss) = tick.rss_bytes {
                 totals.rss_bytes = Some(totals.rss_bytes.unwrap_or(0).saturating_add(rss));
+            }
+            if let Some(mapped) = &tick.mapped {
+                totals.mapped = Some(totals.mapped.take().unwrap_or_default().plus(mapped));
             }
             if let Some(rates) = rates {
                 totals.rates = Some(totals.rates.unwrap_or_default().plus(*rates));

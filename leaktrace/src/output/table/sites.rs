@@ -11,6 +11,7 @@ use super::model::{Model, Row};
 use super::verdicts::style as verdict_style;
 use crate::cli::Sort;
 use crate::output::escape::{cut_end, cut_middle, visible};
+use crate::output::record::SiteKind;
 use crate::output::verdict::VerdictRecord;
 use crate::output::{leak, stack, text};
 
@@ -156,8 +157,12 @@ fn figures(row: Row<'_>, chosen: bool, model: &Model, width: usize) -> Line<'sta
     let mut spans = vec![Span::styled(mark, Palette::strong())];
     spans.extend(columns_for(width, model.sort).iter().map(|column| column.cell(row, palette)));
     let used: usize = spans.iter().map(Span::width).sum();
-    let name = stack::shorten(&function(row), width.saturating_sub(used + 1));
-    spans.push(Span::styled(format!(" {name}"), palette.accent()));
+    let kind = match row.figures.kind {
+        SiteKind::Heap => "",
+        SiteKind::Mapping => " (mapped)",
+    };
+    let name = stack::shorten(&function(row), width.saturating_sub(used + 1 + kind.len()));
+    spans.push(Span::styled(format!(" {name}{kind}"), palette.accent()));
     let line = Line::from(spans);
     if chosen { line.patch_style(Palette::strong()) } else { line }
 }

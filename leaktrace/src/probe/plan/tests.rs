@@ -46,12 +46,13 @@ impl Drop for Runner {
     }
 }
 
-/// The plan for the allocator of a kind in a process.
+/// The plan for the allocator of a kind in a process, mappings included.
 fn plan_of(runner: &Runner, kind: AllocatorKind, returns: Returns) -> Plan {
     let process = Process::open(runner.0.id()).unwrap();
     let maps = process.maps().unwrap();
     let memory = Memory::open(process.pid).unwrap();
-    let discovery = discover(&process, &maps, &DiscoverOptions::default()).unwrap();
+    let discovery =
+        discover(&process, &maps, &DiscoverOptions { mappings: true, ..DiscoverOptions::default() }).unwrap();
     let allocators: Vec<_> = discovery.allocators.into_iter().filter(|one| one.kind == kind).collect();
     assert!(!allocators.is_empty(), "no {} found", kind.name());
     let circumstances =
@@ -65,6 +66,8 @@ fn order(program: Program) -> u8 {
         Program::FreeEnter => 1,
         Program::AllocReturn | Program::AllocRet | Program::NewRet => 2,
         Program::AllocEnter | Program::NewEnter => 3,
+        Program::MappingReturn | Program::MappingRet => 4,
+        Program::MappingEnter => 5,
     }
 }
 
@@ -78,7 +81,8 @@ fn check(plan: &Plan, returns: Returns) {
         assert!(places.insert(place), "twice: {probe:?}");
         sees.entry((&probe.module, &probe.symbol)).or_default().insert(probe.sees.name());
         let spec = &FUNCTIONS[usize::from(probe.cookie.function)];
-        let return_probe = probe.program == Program::AllocReturn;
+        let return_probe = matches!(probe.program, Program::AllocReturn | Program::MappingReturn);
+        assert_eq!(probe.program.is_mapping(), spec.role.is_mapping(), "{probe:?}");
         assert!(!(return_probe && (spec.throws || returns == Returns::PlainProbes)), "{probe:?}");
         assert_eq!(matches!(probe.program, Program::NewEnter | Program::NewRet), spec.role == Role::New);
         assert_eq!(probe.program == Program::FreeEnter, spec.role == Role::Free);
@@ -118,9 +122,28 @@ fn preloaded(library: &str, kind: AllocatorKind, most_left_out: usize) {
     plans(&Runner::shell(Some(&path)), kind, most_left_out);
 }
 
+/// Entry and return of each mapping function are seen, in both modes.
+fn mappings(runner: &Runner, kind: AllocatorKind, names: &[&str]) {
+    for returns in [Returns::ReturnProbes, Returns::PlainProbes] {
+        let plan = plan_of(runner, kind, returns);
+        for name in names {
+            let programs: BTreeSet<&str> = plan
+                .probes
+                .iter()
+                .filter(|probe| probe.symbol == *name)
+                .map(|probe| probe.program.name())
+                .collect();
+            let seen = if returns == Returns::ReturnProbes { "mapping_return" } else { "mapping_ret" };
+            assert_eq!(programs, BTreeSet::from(["mapping_enter", seen]), "{name}");
+        }
+    }
+}
+
 #[test]
 fn glibc() {
-    plans(&Runner::shell(None), AllocatorKind::Glibc, 0);
+    let runner = Runner::shell(None);
+    plans(&runner, AllocatorKind::Glibc, 0);
+    mappings(&runner, AllocatorKind::Glibc, &["mmap", "munmap", "mremap", "mprotect"]);
 }
 
 #[test]
@@ -166,4 +189,5 @@ fn static_musl() {
     }
     let runner = Runner::start(&mut Command::new(directory.path().join("victim")));
     plans(&runner, AllocatorKind::Musl, 0);
+    mappings(&runner, AllocatorKind::Musl, &["mmap", "munmap"]);
 }

@@ -80,8 +80,14 @@ fn no_child_is_left_behind() {
 
 #[test]
 fn a_return_probe_is_tried_for_real() {
-    let settings =
-        Settings { ring_bytes: 1 << 16, max_stacks: 64, min_size: 0, log_level: 0, pid_namespace: None };
+    let settings = Settings {
+        ring_bytes: 1 << 16,
+        max_stacks: 64,
+        min_size: 0,
+        mappings: false,
+        log_level: 0,
+        pid_namespace: None,
+    };
     let mut programs = match Programs::load(&settings) {
         Ok(programs) => programs,
         Err(failure) => return println!("SKIPPED: {failure}"),

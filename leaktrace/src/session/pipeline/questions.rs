@@ -50,6 +50,17 @@ impl Pipeline {
         }
     }
 
+    /// Calls `f` with the process id and age in seconds of every range of memory that is mapped.
+    pub fn for_each_mapped_range(&self, mut f: impl FnMut(u32, f64, Block)) {
+        let now = self.now_ns();
+        for traced in self.processes.values() {
+            traced.tracker.mappings().for_each_range(|range| {
+                let age = now.saturating_sub(range.birth_ns) as f64 / 1e9;
+                f(traced.pid, age, range);
+            });
+        }
+    }
+
     /// Time has come this far: what is asked next is asked at this moment.
     pub fn advance(&mut self, t: f64) {
         self.t = t;

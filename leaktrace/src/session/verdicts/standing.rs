@@ -12,6 +12,11 @@ use crate::{
 const FIRST_HOLD: u32 = 2;
 /// Any later change must hold for so many judgements in a row.
 const HOLD: u32 = 3;
+/// Good news may wait a little longer: between two steps of a staircase nothing grows.
+const HOLD_BOUNDED: u32 = 6;
+/// A leak that is merely a suspect at some phase of its cycle is a leak: anything weaker must hold for longer than most
+/// cycles that a reader would see flap.
+const HOLD_WEAKER: u32 = 15;
 /// Suspects that are less sure are not told of a call site that has no verdict yet.
 const LEAST_CONFIDENCE: f64 = 0.3;
 /// Confidence has moved if it differs by so much from what was told.
@@ -67,8 +72,8 @@ impl<T: Copy + PartialEq> Streak<T> {
         self.last = Some(value);
     }
 
-    fn has_held(&self) -> bool {
-        self.length >= HOLD
+    const fn has_held(&self, judgements: u32) -> bool {
+        self.length >= judgements
     }
 }
 
@@ -101,7 +106,12 @@ impl Standing {
     }
 
     fn has_changed(&self, stands: &VerdictRecord, record: &VerdictRecord) -> bool {
-        if record.verdict == stands.verdict { self.pattern.has_held() } else { self.verdict.has_held() }
+        match record.verdict {
+            same if same == stands.verdict => self.pattern.has_held(HOLD),
+            worse if worse < stands.verdict => self.verdict.has_held(HOLD),
+            Verdict::Bounded => self.verdict.has_held(HOLD_BOUNDED),
+            _ => self.verdict.has_held(HOLD_WEAKER),
+        }
     }
 
     fn figures_moved(&mut self, record: &VerdictRecord) -> bool {

@@ -74,10 +74,18 @@ fn a_process_is_first_told_when_anything_is_known() {
 fn a_change_is_told_once_it_has_held() {
     let (suspect, leak, bounded) =
         (of_site(Suspect, Linear), of_site(Leak, Linear), of_site(Bounded, Steady));
-    let row = [&suspect, &suspect, &leak, &leak, &leak, &leak, &bounded, &bounded, &bounded];
-    let told = told(row.map(Clone::clone));
+    let row = [vec![suspect; 2], vec![leak; 4], vec![bounded; 8]].concat();
+    let told = told(row);
     let told: Vec<_> = told.iter().map(|(second, record)| (*second, record.verdict)).collect();
-    assert_eq!(told, [(2, Suspect), (5, Leak), (9, Bounded)]);
+    assert_eq!(told, [(2, Suspect), (5, Leak), (12, Bounded)]);
+}
+
+#[test]
+fn a_leak_is_not_taken_back_for_a_phase_of_its_cycle() {
+    let (suspect, leak) = (of_site(Suspect, Linear), of_site(Leak, Linear));
+    let cycles = (0..100).map(|second| if second % 20 < 10 { leak.clone() } else { suspect.clone() });
+    assert_eq!(seconds(cycles), [2]);
+    assert_eq!(seconds([vec![leak; 5], vec![suspect; 20]].concat()), [2, 20]);
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn without_wrappers(object: &Object, functions: Vec<FoundFunction>) -> Vec<Found
     let (mut operators, mut kept): (Vec<_>, Vec<_>) =
         functions.into_iter().partition(|found| found.spec().is_some_and(|spec| spec.family == Family::Cxx));
     let mut frees: BTreeSet<u64> = addresses(&kept, |role| role == Role::Free);
-    let mut allocations: BTreeSet<u64> = addresses(&kept, |role| role != Role::Free);
+    let mut allocations: BTreeSet<u64> = addresses(&kept, |role| role != Role::Free && !role.is_mapping());
     // An operator may call another one (`new[]` calls `new`): each that is left out is a target for the rest.
     loop {
         let before = operators.len();

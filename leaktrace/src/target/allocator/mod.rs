@@ -101,7 +101,7 @@ pub struct DiscoverOptions {
     pub symbols_prefix: Option<String>,
     /// Take this file (a path in the target's root directory) for an allocator, mapped or not.
     pub object: Option<PathBuf>,
-    /// Trace mmap, munmap and mremap too.
+    /// Trace mmap, munmap, mremap and mprotect too.
     pub mappings: bool,
 }
 

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use Argument::{First, Fourth, Second, Third};
 use Family::{C, Cxx, Jemalloc, Linker, Mapping, Mimalloc, Tcmalloc};
-use Role::{Allocate, Free, Map, New, ObjectsChanged, Reallocate, Remap, StoreResult, Unmap};
+use Role::{Allocate, Free, Map, New, ObjectsChanged, Protect, Reallocate, Remap, StoreResult, Unmap};
 
 /// Which functions belong together: a family counts only where its central pair is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,6 +232,7 @@ pub static FUNCTIONS: &[FunctionSpec] = &[
     spec(Mapping, Unmap, "munmap", First, Argument::None, Second),
     // The old size is its second argument, always: only the new one needs to be named.
     spec(Mapping, Remap, "mremap", First, Argument::None, Third),
+    spec(Mapping, Protect, "mprotect", First, Argument::None, Second),
 ];
 
 /// No name of the table is longer.
@@ -277,7 +278,7 @@ mod tests {
             let (size, pointer) = (function.size != Argument::None, function.pointer != Argument::None);
             let expected = match function.role {
                 Allocate | New | Map => (true, false),
-                Reallocate | StoreResult | Unmap | Remap => (true, true),
+                Reallocate | StoreResult | Unmap | Remap | Protect => (true, true),
                 Free => (false, true),
                 ObjectsChanged => (false, false),
             };

@@ -111,7 +111,10 @@ fn glibc_is_found_with_its_linker_but_without_the_operators_of_libstdcxx() {
     assert_eq!(announcement.spec().unwrap().role, Role::ObjectsChanged);
 
     let options = DiscoverOptions { mappings: true, ..DiscoverOptions::default() };
-    assert_has(&victim.discover(&options).unwrap().allocators[0], &["mmap", "mmap64", "munmap", "mremap"]);
+    assert_has(
+        &victim.discover(&options).unwrap().allocators[0],
+        &["mmap", "mmap64", "munmap", "mremap", "mprotect"],
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl Shape for Rising {
     }
 
     fn is_possible(&self, study: &Study) -> bool {
-        study.cycles.count >= 2.0 && study.cycles.trough_growth > 0.0
+        study.cycles.count >= 2.0 && study.cycles.trough_growth > 0.0 && floor_to_mean(study) > 0.35
     }
 
     fn signs(&self, study: &Study) -> Vec<(&'static str, f64)> {
@@ -33,6 +33,7 @@ impl Shape for Rising {
             ("trough_t", squeeze(cycles.rise(), 4.0)),
             ("trough_growth", squeeze(share, 0.5)),
             ("trough_snr", squeeze(cycles.trough_growth / (cycles.trough_spread + 1e-3), 3.0)),
+            ("floor_to_mean", floor_to_mean(study)),
             ("mean_t", squeeze(mean_t, 4.0)),
             ("troughs_rise", weakest.into_iter().fold(1.0, f64::min)),
         ]
@@ -98,6 +99,11 @@ impl Shape for Flat {
     fn evidence(&self, study: &Study) -> Vec<Evidence> {
         cycles_seen(study)
     }
+}
+
+/// How much low points rise for what the means of cycles rise: 1 if all rises alike, near 0 where only peaks do.
+fn floor_to_mean(study: &Study) -> f64 {
+    ratio(study.cycles.trough_growth, study.cycles.mean_growth.slope.abs(), 1.5)
 }
 
 fn cycles_seen(study: &Study) -> Vec<Evidence> {

@@ -26,6 +26,9 @@ impl Shape for Staircase {
         let count = steps.count() as f64;
         let largest = steps.largest().map_or(0.0, |jump| jump.height);
         let falls = ratio(down, up + down, 1.0);
+        // Either way of asking may fail: few points do not bear to be halved, many steps cost many parameters.
+        let explains = squeeze(steps.gain, 0.2).max(squeeze(steps.fresh.gain, 0.1));
+        let slope = steps.tread_slope.max(steps.fresh.tread_slope);
         let weakest = [
             squeeze(count - 2.5, 1.0),
             squeeze(steps.abrupt - 0.6, 0.2),
@@ -33,7 +36,7 @@ impl Shape for Staircase {
             squeeze(0.15 - falls, 0.1),
             squeeze(0.7 - ratio(largest, up, 1.0), 0.2),
             squeeze(steps.tread_points - 2.5, 1.0),
-            squeeze(steps.gain, 0.2),
+            explains,
         ];
         vec![
             ("steps", squeeze(count, 3.0)),
@@ -43,6 +46,10 @@ impl Shape for Staircase {
             ("step_falls", falls),
             ("step_gain", squeeze(steps.gain, 0.3)),
             ("step_gain_all", squeeze(steps.gain * study.curve.points.len() as f64, 15.0)),
+            ("step_fresh", squeeze(steps.fresh.gain, 0.15)),
+            ("tread_slope_fresh", steps.fresh.tread_slope.clamp(-1.0, 1.5)),
+            ("step_explains", explains),
+            ("tread_slope_worst", slope.clamp(-1.0, 1.5)),
             ("step_edge", squeeze(steps.edge, 3.0)),
             ("step_rise", ratio(up, study.moves.net.abs().max(0.1), 2.0)),
             ("tread_points", squeeze(steps.tread_points, 5.0)),

@@ -1,6 +1,8 @@
 //! What there is to see in a curve: measured once, then looked at by every pattern.
 
+mod area;
 mod cycles;
+mod grid;
 mod leap;
 mod moves;
 mod rate;
@@ -12,6 +14,8 @@ pub(super) use cycles::Cycles;
 pub(super) use leap::Leap;
 pub(super) use moves::Moves;
 pub(super) use rate::{Rate, straight};
+#[cfg(test)]
+pub(super) use smooth::Kernel;
 pub(super) use smooth::Smooth;
 pub(super) use steps::Steps;
 pub(super) use tail::Tail;

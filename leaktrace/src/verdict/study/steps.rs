@@ -23,6 +23,8 @@ pub(in super::super) struct Steps {
     pub(in super::super) tread_points: f64,
     /// By how much treads explain the points better than a smooth curve does, for each point.
     pub(in super::super) gain: f64,
+    /// What treads found in every other point say of the points between them.
+    pub(in super::super) fresh: Fresh,
     /// Median jump at an edge, in deviations of what changes from point to point.
     pub(in super::super) edge: f64,
 }
@@ -36,6 +38,41 @@ pub(in super::super) struct Jump {
     pub(in super::super) height: f64,
     /// The level before.
     pub(in super::super) from: f64,
+}
+
+/// Treads found in every other point, tried on the points between: those had no say in where treads begin and end, so
+/// that noise around a line, which any division can be fitted to, does not look like steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Fresh {
+    /// Logarithm of what the smooth curve leaves unexplained of them by what treads leave.
+    pub(in super::super) gain: f64,
+    /// Slope within treads as a share of the slope of the whole.
+    pub(in super::super) tread_slope: f64,
+}
+
+impl Fresh {
+    fn new(points: &[Point], noise: f64, smooth: &Smooth) -> Self {
+        let found: Vec<Point> = points.iter().copied().step_by(2).collect();
+        let fresh: Vec<Point> = points.iter().copied().skip(1).step_by(2).collect();
+        let heights: Vec<f64> = found.iter().map(|&(_, y)| y).collect();
+        let starts = divide(&heights, noise);
+        let offset = median(&mut found.iter().map(|&(x, y)| y - smooth.best(x)).collect::<Vec<_>>());
+        let (mut by_treads, mut by_curve) = (0.0, 0.0);
+        let mut begin = 0;
+        let mut within: Vec<&[Point]> = Vec::new();
+        for tread in treads(&found, &starts) {
+            let level = level(tread);
+            // The point after the last of a tread may lie on either side of the jump.
+            let inner = fresh.get(begin..(begin + tread.len() - 1).min(fresh.len())).unwrap_or_default();
+            by_treads += inner.iter().map(|&(_, y)| (y - level).powi(2)).sum::<f64>();
+            by_curve += inner.iter().map(|&(x, y)| (y - offset - smooth.best(x)).powi(2)).sum::<f64>();
+            within.push(inner);
+            begin += tread.len();
+        }
+        let floor = 1e-6 * fresh.len() as f64;
+        let gain = ((by_curve + floor) / (by_treads + floor)).ln();
+        Self { gain, tread_slope: tread_slope(&within, points) }
+    }
 }
 
 impl Steps {
@@ -57,6 +94,7 @@ impl Steps {
             spread,
             tread_points: median(&mut lengths),
             gain: gain(&points, &residuals, starts.len(), smooth),
+            fresh: Fresh::new(&points, curve.noise, smooth),
             edge: edge(&treads, innovation(&residuals, 1).sqrt()),
             jumps,
         }

@@ -115,3 +115,20 @@ fn what_stands_still_is_bounded_at_once_and_for_good() {
         assert_eq!((judgement.verdict, judgement.pattern), (Verdict::Bounded, Some(Pattern::Steady)));
     }
 }
+
+#[test]
+fn growth_after_a_long_quiet() {
+    let bytes = |t: f64| 5e6 + 1e6 * (t - 300.0).max(0.0);
+    for seconds in 330..345 {
+        let judgement = after(seconds, bytes);
+        assert!(
+            matches!(judgement.verdict, Verdict::Suspect | Verdict::Leak),
+            "after {seconds} s: {judgement:?}"
+        );
+    }
+    for seconds in 380..700 {
+        let judgement = after(seconds, bytes);
+        let got = (judgement.verdict, judgement.pattern);
+        assert_eq!(got, (Verdict::Leak, Some(Pattern::Linear)), "after {seconds} s: {judgement:?}");
+    }
+}

@@ -4,6 +4,8 @@ mod arbitrary;
 mod circumstances;
 mod live;
 mod shapes;
+mod study;
+mod words;
 
 use super::{Circumstances, Judgement, Samples, Verdict, judge};
 
