@@ -7,10 +7,10 @@
 //!    most `suspect`. Otherwise the odds of the confidence are multiplied by 2^(2 × share that stays alive − 1): doubled
 //!    where nothing dies, halved where nearly everything does; and by 2^(0.5 − frees ÷ allocations).
 //! 4. Growth that the traced blocks do not explain: never `bounded`, but `suspect` with at most 0.5.
-//! 5. Patience: growth younger than that is at most `suspect`, as `linear`; until twice that age at most 0.79.
+//! 5. Patience: growth younger than that is at most `suspect`, in its own pattern; until twice that age at most 0.79.
 
 use super::circumstances::{Circumstances, SiteFacts};
-use super::judgement::{Evidence, Judgement, Pattern, Verdict};
+use super::judgement::{Evidence, Judgement, Verdict};
 
 /// Below this share of survivors everything old is taken for dead.
 const ALL_DIE: f64 = 0.1;
@@ -95,7 +95,6 @@ fn be_patient(judgement: &mut Judgement, age_s: f64, patience_s: f64) {
     }
     if age_s < patience_s {
         judgement.verdict = Verdict::Suspect;
-        judgement.pattern = Some(Pattern::Linear);
     }
     if age_s < 2.0 * patience_s {
         judgement.confidence = judgement.confidence.min(STILL_YOUNG);
