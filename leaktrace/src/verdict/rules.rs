@@ -7,7 +7,7 @@
 //!    most `suspect`. Otherwise the odds of the confidence are multiplied by 2^(2 × share that stays alive − 1): doubled
 //!    where nothing dies, halved where nearly everything does; and by 2^(0.5 − frees ÷ allocations).
 //! 4. Growth that the traced blocks do not explain: never `bounded`, but `suspect` with at most 0.5.
-//! 5. Patience: growth younger than that is at most `suspect`, in whatever pattern; until twice that age at most 0.79.
+//! 5. Patience: growth younger than that is at most `suspect`, in its own pattern; until twice that age at most 0.79.
 
 use super::circumstances::{Circumstances, SiteFacts};
 use super::judgement::{Evidence, Judgement, Verdict};

@@ -20,7 +20,12 @@ impl Shape for Rising {
     }
 
     fn is_possible(&self, study: &Study) -> bool {
-        study.cycles.count >= 2.0 && study.cycles.trough_growth > 0.0 && floor_to_mean(study) > 0.35
+        let cycles = &study.cycles;
+        // A leak that may as well not be there is none: the means must rise beyond their error, the low points by more
+        // than cycles differ by chance, and not because peaks do.
+        let rises = cycles.mean_growth.slope > 1.6 * cycles.mean_growth.error;
+        let shows = cycles.trough_growth > 0.12 * cycles.amplitude;
+        cycles.count >= 2.0 && rises && shows && floor_to_mean(study) > 0.35
     }
 
     fn signs(&self, study: &Study) -> Vec<(&'static str, f64)> {

@@ -16,7 +16,10 @@ impl Shape for Spike {
     }
 
     fn is_possible(&self, study: &Study) -> bool {
-        study.leap.height > 0.0 && study.leap.drift < 0.8
+        // Without a level before it, a jump is how everything begins.
+        let leap = &study.leap;
+        let has_before = leap.at >= 0.05 && leap.at * study.curve.points.len() as f64 >= 3.0;
+        leap.height > 0.0 && leap.drift < 0.8 && has_before
     }
 
     fn signs(&self, study: &Study) -> Vec<(&'static str, f64)> {
