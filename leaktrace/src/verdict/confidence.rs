@@ -6,8 +6,8 @@
 //! plain is left as it is. On generated series this errs on the side of doubt, by less than the 0.05 that calibration
 //! may be off.
 
-/// Log odds from which on a decision is plain: 30 to 1.
-const PLAIN: f64 = 3.4;
+/// Log odds from which on a decision is plain: 27 to 1.
+const PLAIN: f64 = 3.3;
 /// Log odds of 0.8.
 const BORDER: f64 = 1.386_294_361_119_890_6;
 /// Log odds that no series reaches: a shape may always be there by chance.
