@@ -72,7 +72,11 @@ fn title(out: &mut String, record: &VerdictRecord, look: Look, columns: usize) -
     let (on, off) = if look.colour { (format!("\x1b[{sgr}m"), "\x1b[0m") } else { (String::new(), "") };
     let pattern =
         record.pattern.map_or(String::new(), |pattern| format!(", {}", leak::pattern(Some(pattern))));
-    let said = format!("{pattern}; confidence {:.2}", record.confidence);
+    // How sure it is that nothing can be said means nothing.
+    let said = match record.verdict {
+        Verdict::InsufficientData => String::new(),
+        _ => format!("{pattern}; {} sure", leak::sure(record.confidence)),
+    };
     let name = record.file.as_deref().map(|file| if file == "-" { "standard input" } else { file });
     let room = columns.saturating_sub(width(word) + width(&said) + 2).max(8);
     let name = cut_middle(name.unwrap_or("series"), room);
@@ -164,7 +168,7 @@ mod tests {
         let judgement = judge(&Samples::default(), &Circumstances::default());
         let record = VerdictRecord::new(&judgement, About::default());
         let text = render(&record, &Samples::new([(1.0, 5.0)]), Look { columns: 80, colour: false });
-        assert!(text.starts_with("series: insufficient data; confidence 0.00\n"), "{text}");
+        assert!(text.starts_with("series: insufficient data\n"), "{text}");
         assert!(text.contains("no rate can be given") && !text.contains("limit"), "{text}");
     }
 

@@ -114,8 +114,8 @@ fn floor_to_mean(study: &Study) -> f64 {
 fn cycles_seen(study: &Study) -> Vec<Evidence> {
     let cycles = &study.cycles;
     let period = cycles.period * study.curve.span_s;
-    let gain = cycles.trough_growth * study.curve.range;
     let share = ratio(cycles.trough_growth, cycles.amplitude, 1e6);
+    let moved = if share < 0.0 { "fell" } else { "rose" };
     vec![
         evidence(
             "period",
@@ -128,9 +128,7 @@ fn cycles_seen(study: &Study) -> Vec<Evidence> {
         evidence(
             "troughs",
             share,
-            format!(
-                "low points moved by {gain:.0} bytes over the window, {share:.2} of the height of a cycle"
-            ),
+            format!("low points {moved} by {:.2} × the height of a cycle over the window", share.abs()),
         ),
     ]
 }
