@@ -120,6 +120,8 @@ fn compile(toolchain: &Toolchain, root: &Path) -> Result<Vec<u8>> {
         .args(["--config", "profile.release.codegen-units=1", "--config", "profile.release.lto=true"])
         .args(["--config", "profile.release.panic=\"abort\""])
         .args(toolchain.core_arguments())
+        // An incremental build divides the code otherwise, and gives other bytes.
+        .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain.linker(), root)?.join("\x1f"))
         .run()?;
     let built = target_directory.join(TARGET).join("release/leaktrace-ebpf");

@@ -14,8 +14,10 @@ const PATIENCE_S: f64 = 50.0;
 /// reserves are in the way.
 const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
 
-/// So many ticks at which a site was not there yet are shown before its history.
-const TICKS_BEFORE_BIRTH: usize = 2;
+/// So many ticks at which a site was not there yet are shown before its history, and more of them the longer the
+/// history is: this share of its length. A jump is only seen as one where there is a level before it.
+const TICKS_BEFORE_BIRTH: usize = 5;
+const SHARE_BEFORE_BIRTH: f64 = 0.125;
 
 /// What is known of the whole trace at a tick.
 #[derive(Clone, Copy, Debug)]
@@ -91,9 +93,12 @@ impl<'a> Judging<'a> {
     fn site_history(&self, id: u32) -> Option<Samples> {
         let history = self.traced.tracker.site_history(id)?;
         let (begin, first) = *history.first()?;
+        let (end, _) = *history.last()?;
         let ticks = self.live.times();
         let before = ticks.get(..ticks.partition_point(|&t| t < begin)).unwrap_or_default();
-        let shown = if first > 0.0 { 0 } else { TICKS_BEFORE_BIRTH.min(before.len()) };
+        let from = begin - SHARE_BEFORE_BIRTH * (end - begin);
+        let enough = before.len() - before.partition_point(|&t| t < from);
+        let shown = if first > 0.0 { 0 } else { enough.max(TICKS_BEFORE_BIRTH).min(before.len()) };
         let unborn = before.iter().skip(before.len() - shown).map(|&t| (t, 0.0));
         Some(Samples::new(unborn.chain(history)))
     }
