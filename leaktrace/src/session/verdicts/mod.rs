@@ -45,6 +45,9 @@ const MAX_SUBJECTS: usize = 8192;
 /// A jump is large from so many bytes on, or from one in so many of the resident set.
 const LARGE_BYTES: u64 = 1 << 20;
 const LARGE_SHARE: u64 = 50;
+/// Growth that has brought less is not told of yet: a server under load has hundreds of call sites whose few hundred
+/// bytes go up and down by some bytes a second. A leak of 10 B/s is told after half an hour.
+const SMALLEST_BYTES: u64 = 16 << 10;
 /// Sites whose names are asked for at once.
 const NAMES_AT_ONCE: usize = 64;
 
@@ -292,8 +295,11 @@ impl Verdicts {
 }
 
 /// A jump of a call site that stays is news if it is large, as itself or for the process: every program keeps small
-/// blocks from somewhere. Growth is news however slow.
+/// blocks from somewhere. Growth is news however slow, once it has brought something.
 fn is_large(record: &VerdictRecord, resident_bytes: u64) -> bool {
-    let smallest = LARGE_BYTES.min(resident_bytes / LARGE_SHARE).max(1);
-    record.pattern != Some(Pattern::Spike) || record.live_bytes >= smallest
+    let smallest = match record.pattern {
+        Some(Pattern::Spike) => LARGE_BYTES.min(resident_bytes / LARGE_SHARE),
+        _ => SMALLEST_BYTES,
+    };
+    record.live_bytes >= smallest
 }
