@@ -8,7 +8,7 @@ use leaktrace::trace_file::Reader;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let limits = Limits { max_blocks: 1000, max_sites: 100, max_frames: 1000 };
+    let limits = Limits { max_blocks: 1000, max_sites: 100, max_frames: 1000, max_mappings: 1000 };
     let view = View { top: 5, sort: Sort::Growth, older_than: None };
     let mut pipeline = Pipeline::new(view, limits);
     if let Ok(mut reader) = Reader::new(bytes) {
