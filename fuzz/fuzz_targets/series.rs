@@ -43,6 +43,7 @@ fn circumstances(numbers: Numbers, blocks: Option<Blocks>) -> Circumstances {
         sampled_share: share(sampled),
         has_unexplained_growth,
         rss_agreement: rss_agreement.filter(|value| value.is_finite()),
+        accounted_share: rss_agreement,
         headroom_bytes: headroom.map(amount),
         site: blocks.map(|(allocs, frees, survival, alive, ages)| SiteFacts {
             allocs,

@@ -133,6 +133,7 @@ impl Pipeline {
             code: Vec::new(),
             usage: None,
             resident: Series::default(),
+            accounted: Series::default(),
             runtimes: Vec::new(),
             watch: None,
             is_waiting,
@@ -198,7 +199,7 @@ impl Pipeline {
         let Some(traced) = self.processes.get_mut(&header.process) else { return };
         // What it grew before says nothing about the new image.
         traced.watch = None;
-        traced.resident = Series::default();
+        traced.forget_sizes();
         if traced.is_waiting {
             traced.is_waiting = false;
             traced.tracker = fresh;

@@ -19,6 +19,8 @@ pub(super) struct Traced {
     pub(super) usage: Option<ProcessUsage>,
     /// The history of its resident set.
     pub(super) resident: Series,
+    /// The history of what the trace can account for, at the same moments: live blocks, and mappings.
+    pub(super) accounted: Series,
     pub(super) runtimes: Vec<String>,
     /// From the first tick on.
     pub(super) watch: Option<Watch>,
@@ -92,13 +94,21 @@ impl Traced {
     /// Takes over what was seen of the process at time `t`, if it was.
     pub(super) fn used(&mut self, t: f64, usage: &ProcessUsage) {
         self.resident.push(t, usage.rss_bytes);
+        let mapped = self.tracker.mappings().totals().live_bytes;
+        self.accounted.push(t, self.tracker.totals().live_bytes.saturating_add(mapped));
         self.usage = Some(usage.clone());
     }
 
     /// The process is gone: histories are not needed any more.
     pub(super) fn close(&mut self) {
         self.tracker.close();
+        self.forget_sizes();
+    }
+
+    /// What was seen of its size from outside says nothing any more.
+    pub(super) fn forget_sizes(&mut self) {
         self.resident = Series::default();
+        self.accounted = Series::default();
     }
 
     /// Whether memory grows of which the traced blocks explain less than half.

@@ -14,6 +14,8 @@ pub struct Circumstances {
     pub has_unexplained_growth: bool,
     /// Growth of the resident set ÷ growth of the process's live bytes, over the same time; where both are known.
     pub rss_agreement: Option<f64>,
+    /// What the trace can account for of the growth of a resident set, 0..1 and above; `None` for any other subject.
+    pub accounted_share: Option<f64>,
     /// Bytes that may still come before the nearest limit (cgroup, heap limit) is reached.
     pub headroom_bytes: Option<f64>,
     /// What happened to the blocks, where the subject is a call site.
@@ -28,6 +30,7 @@ impl Default for Circumstances {
             sampled_share: 1.0,
             has_unexplained_growth: false,
             rss_agreement: None,
+            accounted_share: None,
             headroom_bytes: None,
             site: None,
         }

@@ -6,14 +6,20 @@
 //! 3. What became of the blocks of a site that grows. Where old blocks all die, it is turnover under rising load: at
 //!    most `suspect`. Otherwise the odds of the confidence are multiplied by 2^(2 × share that stays alive − 1): doubled
 //!    where nothing dies, halved where nearly everything does; and by 2^(0.5 − frees ÷ allocations).
-//! 4. Growth that the traced blocks do not explain: never `bounded`, but `suspect` with at most 0.5.
-//! 5. Patience: growth younger than that is at most `suspect`, in its own pattern; until twice that age at most 0.79.
+//! 4. Growth of a resident set of which the traced blocks account for less than half: at most `suspect`. It may be
+//!    fragmentation, pages of old blocks that are touched late, or a heap that is not traced.
+//! 5. Growth that the traced blocks do not explain: never `bounded`, but `suspect` with at most 0.5.
+//! 6. Patience: growth younger than that is at most `suspect`, in its own pattern; until twice that age at most 0.79.
 
 use super::circumstances::{Circumstances, SiteFacts};
 use super::judgement::{Evidence, Judgement, Verdict};
 
 /// Below this share of survivors everything old is taken for dead.
 const ALL_DIE: f64 = 0.1;
+/// Name of the evidence that hardly any of the growth is accounted for.
+pub(super) const ACCOUNTED_FOR: &str = "accounted";
+/// Growth of a resident set is a leak only where so much of it is known to be held by somebody.
+const ACCOUNTED: f64 = 0.5;
 /// Confidence of growth that a cache which fills would show as well.
 const STILL_YOUNG: f64 = 0.79;
 
@@ -26,6 +32,7 @@ pub(super) fn apply(judgement: &mut Judgement, age_s: f64, circumstances: &Circu
     let grows = matches!(judgement.verdict, Verdict::Leak | Verdict::Suspect);
     if grows {
         lower_by_resident_set(judgement, circumstances);
+        ask_who_holds_it(judgement, circumstances.accounted_share);
         if let Some(site) = &circumstances.site {
             weigh_blocks(judgement, site);
         }
@@ -59,6 +66,17 @@ fn lower_by_resident_set(judgement: &mut Judgement, circumstances: &Circumstance
         let says = format!("the resident set grew by {:.0} % of that only", agreement * 100.0);
         judgement.evidence.push(Evidence { name: "rss_agreement".to_owned(), value: agreement, says });
     }
+}
+
+fn ask_who_holds_it(judgement: &mut Judgement, accounted_share: Option<f64>) {
+    let Some(accounted) = accounted_share.filter(|share| share.is_finite() && *share < ACCOUNTED) else {
+        return;
+    };
+    if judgement.verdict == Verdict::Leak {
+        judgement.verdict = Verdict::Suspect;
+    }
+    let says = format!("traced blocks account for {:.0} % of it", accounted.max(0.0) * 100.0);
+    judgement.evidence.insert(0, Evidence { name: ACCOUNTED_FOR.to_owned(), value: accounted, says });
 }
 
 fn weigh_blocks(judgement: &mut Judgement, site: &SiteFacts) {

@@ -1,11 +1,20 @@
 //! The likely cause and what to do, in words.
 
 use super::judgement::{Judgement, Pattern, Verdict};
+use super::rules;
 use super::study::Study;
 
 /// Cause and advice, one sentence each; none where there is nothing to explain. Without a study, what never changed.
 pub(super) fn say(judgement: &Judgement, study: Option<&Study>) -> (Option<String>, Option<String>) {
     let Some(pattern) = judgement.pattern else { return (None, None) };
+    if judgement.verdict == Verdict::Suspect
+        && judgement.evidence.iter().any(|it| it.name == rules::ACCOUNTED_FOR)
+    {
+        let cause = "fragmentation, pages of old blocks touched late, or memory that is not traced";
+        let advice = "compare with the live bytes: if they stay, look at the allocator, at mappings (--mmap) and at a \
+                      runtime's own heap";
+        return (Some(cause.to_owned()), Some(advice.to_owned()));
+    }
     let period = study.map(|study| duration(study.cycles.period * study.curve.span_s)).unwrap_or_default();
     let (cause, advice) = match (judgement.verdict, pattern) {
         (Verdict::Leak | Verdict::Suspect, Pattern::Staircase) => {

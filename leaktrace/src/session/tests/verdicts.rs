@@ -220,7 +220,12 @@ fn growth_that_no_block_explains_makes_the_process_a_suspect() {
     });
     let process = run.verdicts(SubjectKind::Process);
     assert_eq!(process.last().unwrap().verdict, Verdict::Suspect, "{process:?}");
-    assert_eq!(run.verdicts(SubjectKind::Rss).last().unwrap().verdict, Verdict::Leak);
+    // Nobody is known to hold it: it may be fragmentation, or a heap that is not traced.
+    let resident = run.verdicts(SubjectKind::Rss);
+    assert!(resident.iter().all(|record| record.verdict == Verdict::Suspect), "{resident:?}");
+    let last = resident.last().unwrap();
+    assert_eq!(last.pattern, Some(Pattern::Linear), "{last:?}");
+    assert!(last.evidence.iter().any(|evidence| evidence.name == "accounted"), "{last:?}");
     assert!(run.verdicts(SubjectKind::Site).is_empty());
 }
 

@@ -1,7 +1,7 @@
 //! From what is known of a process to judgements: its series, and the circumstances beside them.
 
 use crate::{
-    heap,
+    heap::{self, Series},
     output::verdict::{About, Subject, SubjectKind, VerdictRecord},
     session::traced::Traced,
     verdict::{Circumstances, Judgement, Samples, SiteFacts, judge},
@@ -42,8 +42,7 @@ pub(super) struct Judging<'a> {
 impl<'a> Judging<'a> {
     pub(super) fn new(traced: &'a Traced, moment: Moment) -> Self {
         let live = Samples::new(traced.tracker.history());
-        let resident = traced.resident.points().map(|point| (point.t, point.value as f64));
-        let resident = Samples::new(resident);
+        let resident = samples(&traced.resident);
         let rss_agreement = agreement(&resident, &live);
         Self { traced, moment, live, resident, rss_agreement }
     }
@@ -69,7 +68,16 @@ impl<'a> Judging<'a> {
     pub(super) fn rss(&self) -> Option<VerdictRecord> {
         let live_bytes = self.traced.usage.as_ref()?.rss_bytes;
         let about = About { live_bytes, ..self.about(SubjectKind::Rss, u64::from(self.traced.pid)) };
-        Some(record(&judge(&self.resident, &self.circumstances()), about))
+        let circumstances = Circumstances { accounted_share: self.accounted_share(), ..self.circumstances() };
+        Some(record(&judge(&self.resident, &circumstances), about))
+    }
+
+    /// What the trace can account for of the growth of the resident set. Both are pushed at the same moments.
+    fn accounted_share(&self) -> Option<f64> {
+        let accounted = samples(&self.traced.accounted);
+        let (&from, &to) = (self.resident.times().first()?, self.resident.times().last()?);
+        let resident = growth(&self.resident, from, to).filter(|grown| *grown > 0.0)?;
+        Some(growth(&accounted, from, to)? / resident)
     }
 
     /// One of its call sites.
@@ -122,6 +130,10 @@ impl<'a> Judging<'a> {
             ..About::default()
         }
     }
+}
+
+fn samples(series: &Series) -> Samples {
+    Samples::new(series.points().map(|point| (point.t, point.value as f64)))
 }
 
 fn record(judgement: &Judgement, about: About) -> VerdictRecord {

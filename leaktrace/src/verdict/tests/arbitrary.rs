@@ -25,17 +25,19 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
         old_cohort_alive,
         live_age_p10_p90_s: None,
     });
-    let numbers =
-        (number(), number(), number(), proptest::option::of(number()), proptest::option::of(number()));
+    let maybe = || proptest::option::of(number());
+    let numbers = (number(), number(), number(), maybe(), maybe(), maybe());
     (numbers, any::<bool>(), proptest::option::of(site)).prop_map(
         |(numbers, has_unexplained_growth, site)| {
-            let (patience_s, loss_share, sampled_share, rss_agreement, headroom_bytes) = numbers;
+            let (patience_s, loss_share, sampled_share, rss_agreement, accounted_share, headroom_bytes) =
+                numbers;
             Circumstances {
                 patience_s,
                 loss_share,
                 sampled_share,
                 has_unexplained_growth,
                 rss_agreement,
+                accounted_share,
                 headroom_bytes,
                 site,
             }

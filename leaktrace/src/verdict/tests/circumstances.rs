@@ -58,6 +58,21 @@ fn a_resident_set_that_does_not_follow_lowers_it() {
 }
 
 #[test]
+fn growth_of_a_resident_set_that_nobody_holds_is_at_most_a_suspect() {
+    let with = |share| line(&Circumstances { accounted_share: Some(share), ..Circumstances::default() });
+    for (share, verdict) in [(-0.2, Verdict::Suspect), (0.0, Verdict::Suspect), (0.49, Verdict::Suspect)]
+        .into_iter()
+        .chain([(0.51, Verdict::Leak), (3.0, Verdict::Leak), (f64::NAN, Verdict::Leak)])
+    {
+        let judgement = with(share);
+        assert_eq!((judgement.verdict, judgement.pattern), (verdict, Some(Pattern::Linear)), "{share}");
+        let is_said = judgement.evidence.iter().any(|evidence| evidence.name == "accounted");
+        assert_eq!(is_said, verdict == Verdict::Suspect);
+        assert!((judgement.confidence - plain().confidence).abs() < 1e-12);
+    }
+}
+
+#[test]
 fn the_time_to_the_limit() {
     let headroom =
         |headroom| line(&Circumstances { headroom_bytes: Some(headroom), ..Circumstances::default() });
