@@ -4,11 +4,12 @@ mod nginx;
 mod postgres;
 mod redis;
 
+use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -38,6 +39,20 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What the kernel says it is doing, for the error of a client that got no answer.
+    pub(crate) fn state(&self) -> String {
+        let read =
+            |name: &str| fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap_or_default();
+        let status = read("status");
+        let state = status.lines().find(|line| line.starts_with("State:")).unwrap_or("State: gone");
+        format!(
+            "server {}: {state}; waits in {}; {}",
+            self.child.id(),
+            read("wchan"),
+            read("stack").replace('\n', " ")
+        )
     }
 
     /// Waits until `ready`; fails when the server ends or the deadline passes first.
@@ -90,15 +105,37 @@ pub fn http_requests(port: u16, path: &str, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command to its end: its stdout. The error holds what it said.
+/// Runs a command to its end: its stdout. The error holds what it said. One that does not end in time is killed: a
+/// server that answers no more must not hold up the test for ever.
 pub(crate) fn output_of(command: &mut Command, package: &str) -> Result<String> {
     let program = command.get_program().display().to_string();
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("no {program}: install {package}"))?;
-    if !output.status.success() {
-        bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("no {program}: install {package}"))?;
+    let (stdout, stderr) = (read_all(child.stdout.take()), read_all(child.stderr.take()));
+    let status = wait_for_exit(&mut child, DEADLINE).context(program.clone())?;
+    let read = |thread: JoinHandle<Vec<u8>>| {
+        thread.join().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    };
+    let (stdout, stderr) = (read(stdout), read(stderr));
+    if !status.success() {
+        bail!("{program} failed: {}", stderr.trim());
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(stdout)
+}
+
+/// Reads a stream to its end on a thread of its own.
+fn read_all(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        bytes
+    })
 }
 
 /// The first of `candidates` that exists.

@@ -59,7 +59,7 @@ impl Redis {
         let mut command = Command::new("redis-benchmark");
         command.args(["-p", &self.port.to_string(), "-q", "-r", "1000", "-d", "100", "-c", "8"]);
         command.args(["-t", "set,get,incr,lpush,lpop,hset,spop,zadd", "-n", &requests.to_string()]);
-        output_of(&mut command, "redis-tools").map(|_| ())
+        output_of(&mut command, "redis-tools").map(|_| ()).with_context(|| self.server.state())
     }
 
     /// Sets `count` new keys of one length to values of `value_bytes`, in a connection of its own that is closed
