@@ -7,7 +7,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
-use leaktrace_common::Kind;
+use leaktrace_common::{Header, Kind};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::BatchWriter;
@@ -19,6 +19,7 @@ const BATCH_BYTES: usize = 256 << 10;
 pub struct Ring {
     ring: AsyncFd<Inner>,
     batch: BatchWriter,
+    newest_ns: u64,
 }
 
 struct Inner(RingBuf<MapData>);
@@ -35,7 +36,7 @@ impl Ring {
         // SAFETY: the descriptor is the one that `Inner` owns and never replaces, so it stays open and the same for
         // as long as the AsyncFd owns the `Inner`.
         let ring = unsafe { AsyncFd::register_with_interest(Inner(ring), Interest::READABLE) }?;
-        Ok(Self { ring, batch: BatchWriter::with_capacity(2 * BATCH_BYTES) })
+        Ok(Self { ring, batch: BatchWriter::with_capacity(2 * BATCH_BYTES), newest_ns: 0 })
     }
 
     /// Waits until the kernel says that enough records wait. It says so for batches only: look by [`Self::take`]
@@ -43,6 +44,11 @@ impl Ring {
     pub async fn readable(&mut self) -> io::Result<()> {
         self.ring.readable_mut().await?.clear_ready();
         Ok(())
+    }
+
+    /// When the last record that was taken was made, nanoseconds on the kernel's monotonic clock; 0 before the first.
+    pub const fn newest_ns(&self) -> u64 {
+        self.newest_ns
     }
 
     /// The next batch of what waits in the ring; `None` when it is empty. Stacks, and the life of processes, are shown
@@ -54,6 +60,7 @@ impl Ring {
             if record.first().is_some_and(|&kind| is_rare(kind)) {
                 rare(&record);
             }
+            self.newest_ns = time_ns(&record).unwrap_or(self.newest_ns);
             self.batch.push(&record);
         }
         if self.batch.is_empty() {
@@ -62,6 +69,13 @@ impl Ring {
         let records = self.batch.records();
         Some((self.batch.take(), records))
     }
+}
+
+/// When a record was made, as its header tells.
+fn time_ns(record: &[u8]) -> Option<u64> {
+    const AT: usize = std::mem::offset_of!(Header, time_ns);
+    let bytes = record.get(AT..AT + size_of::<u64>())?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
 /// Stacks are sent once each; the life of processes is nothing that happens often.

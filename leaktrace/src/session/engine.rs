@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    clock::monotonic_ns,
     fail_on_leak,
     input::{Fact, Input},
     pipeline::Pipeline,
@@ -174,7 +175,7 @@ struct Watched {
 
 struct EventThread {
     commands: UnboundedReceiver<Command>,
-    /// Commands that wait until the ring is empty.
+    /// Commands that wait until the events before them have been read.
     held_back: VecDeque<Command>,
     ring: Ring,
     pipeline: Pipeline,
@@ -207,17 +208,17 @@ impl EventThread {
                 },
                 ready = self.ring.readable() => {
                     ready.map_err(|error| internal("wait for the ring buffer", &error))?;
-                    self.drain(BATCHES_AT_ONCE);
+                    self.drain(Until::Batches(BATCHES_AT_ONCE));
                 }
-                () = sleep(self.pause) => self.drain(BATCHES_AT_ONCE),
+                () = sleep(self.pause) => self.drain(Until::Batches(BATCHES_AT_ONCE)),
             }
             self.ask_for_names();
         }
     }
 
     fn fact(&mut self, fact: Fact) {
-        if wants_empty_ring(&fact) {
-            self.drain(usize::MAX);
+        if is_after_events(&fact) {
+            self.drain(Until::now());
         }
         match &fact {
             Fact::Process { process, pid, .. } => {
@@ -238,14 +239,15 @@ impl EventThread {
         self.step(Input::Fact(fact));
     }
 
-    /// Takes what waits in the ring, at most so many batches.
-    fn drain(&mut self, batches: usize) {
+    /// Takes what waits in the ring. A target that never rests must not keep us here for ever.
+    fn drain(&mut self, until: Until) {
         let mut rare = Vec::new();
         let mut records = 0;
-        // A target that never rests must not keep us here for ever: what was there when we came is enough.
-        for _ in 0..batches.min(1 << 12) {
+        let mut batches = 0;
+        while !until.is_reached(batches, self.ring.newest_ns()) {
             let Some((batch, count)) = self.ring.take(|record| rare.push(record.to_vec())) else { break };
             records += count;
+            batches += 1;
             // A process is told of before its probes are placed: what was told by now is older than these records.
             self.take_facts();
             for record in rare.drain(..) {
@@ -259,11 +261,11 @@ impl EventThread {
         self.pause = pause.clamp(PAUSE.0, PAUSE.1);
     }
 
-    /// Takes the facts told so far; what wants an empty ring first is held back.
+    /// Takes the facts told so far; what wants older events to be read first is held back.
     fn take_facts(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Fact(fact) if self.held_back.is_empty() && !wants_empty_ring(&fact) => {
+                Command::Fact(fact) if self.held_back.is_empty() && !is_after_events(&fact) => {
                     self.fact(*fact);
                 }
                 command => self.held_back.push_back(command),
@@ -337,7 +339,7 @@ impl EventThread {
 
     /// The end: the last events, the names still missing, the summary, the live blocks.
     async fn finish(mut self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
-        self.drain(usize::MAX);
+        self.drain(Until::now());
         if let Fact::End { tick, .. } = &end {
             self.pipeline.advance(tick.t);
         }
@@ -366,8 +368,31 @@ impl EventThread {
     }
 }
 
-/// What the ring holds happened before these: it is read first.
-fn wants_empty_ring(fact: &Fact) -> bool {
+/// How far the ring is read.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// At most so many batches.
+    Batches(usize),
+    /// Up to a record that is younger than this, nanoseconds on the kernel's monotonic clock.
+    Time(u64),
+}
+
+impl Until {
+    /// All that has happened by now.
+    fn now() -> Self {
+        Self::Time(monotonic_ns())
+    }
+
+    const fn is_reached(self, batches: usize, newest_ns: u64) -> bool {
+        match self {
+            Self::Batches(most) => batches >= most,
+            Self::Time(ns) => newest_ns > ns,
+        }
+    }
+}
+
+/// What the ring holds from before these is read first.
+fn is_after_events(fact: &Fact) -> bool {
     matches!(fact, Fact::Tick(_) | Fact::Gone { .. } | Fact::End { .. })
 }
 
