@@ -247,6 +247,22 @@ pub struct TuningOptions {
     /// Use no return probes, as on kernels where these could hurt the target
     #[arg(long, hide = true)]
     pub plain_probes: bool,
+
+    /// The kind of kernel link that holds the probes
+    #[arg(long, value_enum, value_name = "KIND", default_value_t, hide = true)]
+    pub links: Links,
+}
+
+/// The kind of kernel link that holds the probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Links {
+    /// The best that the kernel has.
+    #[default]
+    Auto,
+    /// uprobe_multi: one for all places of a program in a file.
+    Multi,
+    /// A perf event for each probe.
+    Perf,
 }
 
 /// Options of every command.

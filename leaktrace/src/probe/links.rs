@@ -1,6 +1,6 @@
 //! One small interface for what holds a probe in place, so that other kinds of kernel link can stand beside aya's.
 
-use std::{num::NonZeroU32, path::PathBuf, thread};
+use std::{io, num::NonZeroU32, path::PathBuf, thread};
 
 use aya::{
     Ebpf,
@@ -60,6 +60,11 @@ impl Program {
         matches!(self, Self::MappingEnter | Self::MappingReturn | Self::MappingRet)
     }
 
+    /// Does it run at the return of a function, by the kernel's return probe?
+    pub const fn is_return_probe(self) -> bool {
+        matches!(self, Self::AllocReturn | Self::MappingReturn)
+    }
+
     /// Name of the program in the BPF object.
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,16 +97,43 @@ pub struct AttachPoint {
     pub pid: NonZeroU32,
 }
 
-/// Holds a probe in place until it is dropped.
+impl AttachPoint {
+    /// May both be held by one link: the same program, in the same file and process?
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.program, &self.path, self.pid) == (other.program, &other.path, other.pid)
+    }
+}
+
+/// Holds probes in place until it is dropped.
 pub trait Link: Send {}
+
+/// Why a probe could not be put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// By a perf link.
+    #[error(transparent)]
+    Perf(#[from] ProgramError),
+    /// By a link of many probes.
+    #[error(transparent)]
+    Multi(#[from] io::Error),
+    /// The BPF object is not what it should be.
+    #[error("the BPF object cannot be used for uprobe_multi links: {0}")]
+    Object(String),
+}
+
+impl From<io::ErrorKind> for LinkError {
+    fn from(kind: io::ErrorKind) -> Self {
+        Self::Multi(kind.into())
+    }
+}
 
 /// Puts probes in place.
 pub trait Linker {
     /// The kind of kernel link, as the output names it.
     fn kind(&self) -> &'static str;
 
-    /// Puts one probe in place.
-    fn attach(&self, ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, ProgramError>;
+    /// Puts probes in place that are [alike](AttachPoint::is_like): all of them, or none.
+    fn attach(&self, ebpf: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError>;
 }
 
 /// aya's links: one perf event a probe. They work on every kernel that we support.
@@ -119,23 +151,29 @@ impl Linker for PerfLinks {
         "perf"
     }
 
-    fn attach(&self, ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, ProgramError> {
-        let program: &mut UProbe =
-            ebpf.program_mut(point.program.name()).ok_or(ProgramError::NotLoaded)?.try_into()?;
-        let at = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(point.file_offset),
-            cookie: Some(point.cookie),
-        };
-        let id = program.attach(at, &point.path, UProbeScope::OneProcess(point.pid))?;
-        let link = program.take_link(id)?;
-        Ok(Box::new(PerfLink { _link: link }))
+    fn attach(&self, ebpf: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {
+        points.iter().map(|point| perf_link(ebpf, point)).collect()
     }
+}
+
+fn perf_link(ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, LinkError> {
+    let program: &mut UProbe = ebpf
+        .program_mut(point.program.name())
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
+        .map_err(LinkError::Perf)?;
+    let at = UProbeAttachPoint {
+        location: UProbeAttachLocation::AbsoluteOffset(point.file_offset),
+        cookie: Some(point.cookie),
+    };
+    let id = program.attach(at, &point.path, UProbeScope::OneProcess(point.pid))?;
+    let link = program.take_link(id)?;
+    Ok(Box::new(PerfLink { _link: link }))
 }
 
 /// Takes many probes away at once.
 ///
-/// Closing a perf link waits about 100 ms for a grace period of the kernel, however many wait beside it: so they
-/// wait together.
+/// Closing a link waits for a grace period of the kernel, however many wait beside it: so they wait together.
 pub fn detach_all(links: Vec<Box<dyn Link>>) {
     const AT_ONCE: usize = 64;
     let mut links = links;

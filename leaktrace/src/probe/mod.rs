@@ -2,6 +2,7 @@
 
 pub mod code_map;
 pub mod links;
+pub mod multi;
 pub mod object;
 pub mod placement;
 pub mod plan;

@@ -10,7 +10,8 @@ use aya::{
 use leaktrace_common::{CallSlot, Loss, MappingSlot, maps};
 
 use super::{
-    links::{AttachPoint, Link, Linker, PerfLinks, Program},
+    links::{AttachPoint, Link, LinkError, Linker, PerfLinks, Program},
+    multi::MultiLinks,
     object,
 };
 use crate::error::{ExitCode, Failure};
@@ -36,10 +37,23 @@ pub struct Settings {
     pub min_size: u64,
     /// Mappings are traced too.
     pub mappings: bool,
+    /// Which kind of link holds the probes.
+    pub links: Links,
     /// 0 no diagnostics of the programs, up to 5 all of them.
     pub log_level: u8,
     /// Device and inode of our pid namespace, where it is not the initial one.
     pub pid_namespace: Option<(u64, u64)>,
+}
+
+/// Which kind of kernel link holds the probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// uprobe_multi where the kernel takes such a program, else perf.
+    MultiOrPerf,
+    /// uprobe_multi, or a failure.
+    Multi,
+    /// perf: an event for each probe.
+    Perf,
 }
 
 /// The loaded programs.
@@ -58,10 +72,7 @@ impl Programs {
     pub fn load(settings: &Settings) -> Result<Self, Failure> {
         let bytes = object::bytes()?;
         let mut ebpf = load_object(&bytes, settings)?;
-        // What is not asked for costs nothing: not even the verifier's time.
-        for program in Program::ALL.into_iter().filter(|one| settings.mappings || !one.is_mapping()) {
-            load_probe(&mut ebpf, program).map_err(|error| program_failure(program.name(), &error))?;
-        }
+        let linker = linker(&bytes, &mut ebpf, settings)?;
         for (name, tracepoint) in LIFECYCLE {
             attach_tracepoint(&mut ebpf, name, tracepoint).map_err(|error| program_failure(name, &error))?;
         }
@@ -72,7 +83,7 @@ impl Programs {
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
         Ok(Self {
             ebpf,
-            linker: Box::new(PerfLinks),
+            linker,
             losses,
             targets,
             ring: Some(ring),
@@ -96,9 +107,9 @@ impl Programs {
         self.linker.kind()
     }
 
-    /// Puts one probe in place.
-    pub fn attach(&mut self, point: &AttachPoint) -> Result<Box<dyn Link>, ProgramError> {
-        self.linker.attach(&mut self.ebpf, point)
+    /// Puts probes in place that are [alike](AttachPoint::is_like): all of them, or none.
+    pub fn attach(&mut self, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {
+        self.linker.attach(&mut self.ebpf, points)
     }
 
     /// Tells the tracepoints to report on a process under its index.
@@ -129,6 +140,26 @@ impl Programs {
             .inspect_err(|error| tracing::warn!("the BPF programs' diagnostics cannot be read: {error}"))
             .ok()
     }
+}
+
+/// Loads the programs that probes run, for the kind of link that is to hold them.
+fn linker(bytes: &[u8], ebpf: &mut Ebpf, settings: &Settings) -> Result<Box<dyn Linker + Send>, Failure> {
+    // What is not asked for costs nothing: not even the verifier's time.
+    let wanted = || Program::ALL.into_iter().filter(|one| settings.mappings || !one.is_mapping());
+    if settings.links != Links::Perf {
+        match MultiLinks::load(bytes, ebpf, wanted()) {
+            Ok(links) => return Ok(Box::new(links)),
+            Err(error) if settings.links == Links::Multi => {
+                let message = format!("this kernel takes no programs for uprobe_multi links ({error})");
+                return Err(Failure::new(ExitCode::Unsupported, message));
+            }
+            Err(error) => tracing::debug!("perf links, as uprobe_multi programs do not load: {error}"),
+        }
+    }
+    for program in wanted() {
+        load_probe(ebpf, program).map_err(|error| program_failure(program.name(), &error))?;
+    }
+    Ok(Box::new(PerfLinks))
 }
 
 fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {

@@ -154,13 +154,12 @@ fn read_some(output: &mut ChildStdout, deadline: Instant, into: &mut Vec<u8>) ->
 /// The pair of probes that an allocation function gets. The function returns null, which is no allocation: so the
 /// trial leaves no record in the ring, and no loss in the counters.
 fn attach_both(programs: &mut Programs, pid: NonZeroU32) -> io::Result<Vec<Box<dyn Link>>> {
-    [Program::AllocReturn, Program::AllocEnter]
-        .into_iter()
-        .map(|program| attach(programs, program, pid))
-        .collect()
+    let mut links = attach(programs, Program::AllocReturn, pid)?;
+    links.extend(attach(programs, Program::AllocEnter, pid)?);
+    Ok(links)
 }
 
-fn attach(programs: &mut Programs, program: Program, pid: NonZeroU32) -> io::Result<Box<dyn Link>> {
+fn attach(programs: &mut Programs, program: Program, pid: NonZeroU32) -> io::Result<Vec<Box<dyn Link>>> {
     let none = Argument::None;
     let cookie = Cookie {
         function: 0,
@@ -177,7 +176,7 @@ fn attach(programs: &mut Programs, program: Program, pid: NonZeroU32) -> io::Res
         cookie: cookie.to_bits(),
         pid,
     };
-    programs.attach(&point).map_err(io::Error::other)
+    programs.attach(&[point]).map_err(io::Error::other)
 }
 
 /// Where in our own file the code at an address of ours lies. The child is the same file, wherever it is loaded.

@@ -10,7 +10,7 @@ use crate::{
     error::{ExitCode, Failure},
     output::record,
     probe::{
-        links::{AttachPoint, Link, Program},
+        links::{AttachPoint, Link, LinkError, Program},
         plan::{Circumstances, Plan, PlannedProbe, Returns, plan},
         programs::Programs,
     },
@@ -206,6 +206,24 @@ impl Attacher {
         ))
     }
 
+    /// Puts probes in place that are alike: by one link, or, where one of them is refused, each by itself. So one that
+    /// the kernel does not take does not cost the others.
+    fn attach<'a>(
+        &mut self,
+        alike: &'a [(AttachPoint, PlannedProbe)],
+    ) -> Vec<(&'a [(AttachPoint, PlannedProbe)], Result<Vec<Box<dyn Link>>, LinkError>)> {
+        let points: Vec<AttachPoint> = alike.iter().map(|(point, _)| point.clone()).collect();
+        match self.programs.attach(&points) {
+            Err(error) if alike.len() > 1 => {
+                tracing::debug!("probes that are alike are placed one by one: {error}");
+                let each = points.iter().zip(alike.chunks(1));
+                each.map(|(point, probe)| (probe, self.programs.attach(std::slice::from_ref(point))))
+                    .collect()
+            }
+            result => vec![(alike, result)],
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the plan, what it is about, and where its parts go")]
     fn put_in_place(
         &mut self,
@@ -223,31 +241,27 @@ impl Attacher {
             objects.map(|object| (object.open_path.clone(), object.identity)).collect();
         found.notices.extend(plan.left_out.into_iter().map(|sentence| ("not_traced", sentence)));
         found.notices.extend(plan.other_probes.into_iter().map(|sentence| ("other_tracer", sentence)));
+        let points: Vec<(AttachPoint, PlannedProbe)> =
+            plan.probes.into_iter().map(|probe| (attach_point(&probe, index, pid), probe)).collect();
         let mut last_error = None;
-        for probe in plan.probes {
-            let mut cookie = probe.cookie;
-            cookie.process = index;
-            let point = AttachPoint {
-                program: probe.program,
-                path: probe.path.clone(),
-                file_offset: probe.file_offset,
-                cookie: cookie.to_bits(),
-                pid,
-            };
-            match self.programs.attach(&point) {
-                Ok(link) => {
-                    let file = files.get(&probe.path).copied().unwrap_or_default();
-                    attached.links.entry(file).or_default().push(link);
-                    self.placed.insert((file, probe.file_offset));
-                    found.probes.push(probe);
-                }
-                Err(error) => {
-                    let sentence = format!(
-                        "{} of {} is not traced: the kernel refused the probe ({error})",
-                        probe.symbol, probe.module
-                    );
-                    last_error = Some(sentence.clone());
-                    found.notices.push(("not_traced", sentence));
+        for alike in points.chunk_by(|(a, _), (b, _)| a.is_like(b)) {
+            for (probes, links) in self.attach(alike) {
+                let Some((_, first)) = probes.first() else { continue };
+                let file = files.get(&first.path).copied().unwrap_or_default();
+                match links {
+                    Ok(links) => {
+                        attached.links.entry(file).or_default().extend(links);
+                        self.placed.extend(probes.iter().map(|(point, _)| (file, point.file_offset)));
+                        found.probes.extend(probes.iter().map(|(_, probe)| probe.clone()));
+                    }
+                    Err(error) => {
+                        let sentence = format!(
+                            "{} of {} is not traced: the kernel refused the probe ({error})",
+                            first.symbol, first.module
+                        );
+                        last_error = Some(sentence.clone());
+                        found.notices.push(("not_traced", sentence));
+                    }
                 }
             }
         }
@@ -265,6 +279,18 @@ impl Attacher {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn attach_point(probe: &PlannedProbe, index: u16, pid: NonZeroU32) -> AttachPoint {
+    let mut cookie = probe.cookie;
+    cookie.process = index;
+    AttachPoint {
+        program: probe.program,
+        path: probe.path.clone(),
+        file_offset: probe.file_offset,
+        cookie: cookie.to_bits(),
+        pid,
     }
 }
 

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 
-use super::safety::NOP5;
+use super::safety::{NOP5, links};
 use crate::{
-    cli::{DoctorOptions, Format, GeneralOptions},
+    cli::{DoctorOptions, Format, GeneralOptions, Links},
     error::{ExitCode, Failure},
     output::{
         doctor::{Check, DoctorReport, PlannedProbe, Status},
@@ -122,11 +122,17 @@ fn programs(system: &System) -> Check {
         max_stacks: 16,
         min_size: 0,
         mappings: false,
+        links: links(Links::Auto, system),
         log_level: 0,
         pid_namespace: None,
     };
     match Programs::load(&settings) {
-        Ok(_) => check("BPF programs", Status::Ok, "load: ring buffer, uprobes, raw tracepoints", None),
+        Ok(programs) => {
+            let kind = programs.link_kind();
+            let found =
+                format!("load: ring buffer, uprobes, raw tracepoints; probes are held by {kind} links");
+            check("BPF programs", Status::Ok, found, None)
+        }
         Err(error) => check(
             "BPF programs",
             Status::Failed,

@@ -2,7 +2,6 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use leaktrace_common::Loss;
 use tokio::time::Instant;
 
 use super::{
@@ -67,7 +66,7 @@ impl Supervisor {
     fn look(&mut self, index: u16, is_settled: bool) {
         let Some(traced) = self.processes.get_mut(&index) else { return };
         let Ok(maps) = traced.process.maps() else { return };
-        let before = self.attacher.programs.losses();
+        self.under_way.attaching(&self.attacher.programs.losses());
         let found = self.attacher.look(
             &traced.process,
             index,
@@ -79,7 +78,7 @@ impl Supervisor {
         let pid = traced.process.pid;
         // Right after exec nothing but the program and its loader is mapped: the next look may find more.
         let found = found.map_err(|error| traced.why_not = Some(error.message));
-        self.forgive_calls_under_way(&before);
+        self.under_way.attached();
         self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
         if let Ok(found) = found {
             self.tell_found(index, pid, &found, false);
@@ -135,9 +134,9 @@ impl Supervisor {
         for fact in process_facts(index, &process, &maps, false) {
             self.engine.tell(fact);
         }
-        let before = self.attacher.programs.losses();
+        self.under_way.attaching(&self.attacher.programs.losses());
         let found = self.attacher.look(&process, index, returns, &maps, true, &mut attached);
-        self.forgive_calls_under_way(&before);
+        self.under_way.attached();
         let mut why_not = None;
         match found {
             Ok(found) => {
@@ -168,17 +167,6 @@ impl Supervisor {
         let Ok(maps) = traced.process.maps() else { return };
         if traced.attached.has_new(&maps) {
             self.look(index, false);
-        }
-    }
-
-    /// While probes are being placed, returns are seen before entries are: such calls began before the trace.
-    fn forgive_calls_under_way(&mut self, before: &[u64; Loss::COUNT]) {
-        let index = Loss::MissedEntry as usize;
-        let now = self.attacher.programs.losses();
-        if let (Some(baseline), Some(now), Some(before)) =
-            (self.baseline.get_mut(index), now.get(index), before.get(index))
-        {
-            *baseline += now.saturating_sub(*before);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use leaktrace_common::Loss;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
@@ -14,9 +15,10 @@ use super::{
     limits::allow_many_files,
     ranking::View,
     recorder::Recorder,
-    safety::{NOP5, check_system, decide_returns, gone},
+    safety::{NOP5, check_system, decide_returns, gone, links},
     sinks,
     supervisor::{Signals, Supervisor, Traced},
+    under_way::UnderWay,
 };
 use crate::{
     cli::{GeneralOptions, TraceOptions},
@@ -80,7 +82,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let maps = process.maps().map_err(|error| gone(pid, &error))?;
     watch(&mut attacher, pid, 0)?;
     let found = attacher.look(&process, 0, returns, &maps, true, &mut attached)?;
-    let baseline = attacher.programs.losses().to_vec();
+    let under_way = UnderWay::since(&[0; Loss::COUNT]);
 
     let (wishes, mut wanted) = unbounded_channel();
     let output = sinks::open(&options.view, general, wishes)?;
@@ -111,7 +113,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         plain_probes: options.tuning.plain_probes,
         processes: BTreeMap::new(),
         next_index: 1,
-        baseline,
+        under_way,
         looks: Vec::new(),
         own_cpu: (own_cpu_s(), 0.0),
         limits: Limits::new(),
@@ -138,6 +140,7 @@ fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -
         max_stacks: options.tuning.max_stacks,
         min_size: options.capture.min_size,
         mappings: options.capture.mmap,
+        links: links(options.tuning.links, system),
         log_level: match general.verbose {
             0 => 0,
             1 => 3,

@@ -20,6 +20,7 @@ pub mod series_file;
 mod sinks;
 mod supervisor;
 mod traced;
+mod under_way;
 mod verdicts;
 mod watch;
 

@@ -2,8 +2,9 @@
 
 use super::attach::Attacher;
 use crate::{
+    cli,
     error::{ExitCode, Failure},
-    probe::{plan::Returns, trial},
+    probe::{multi::WHOLE_PROCESSES, plan::Returns, programs::Links, trial},
     target::{
         hazard::{KernelVersion, ReturnProbes, return_probes},
         process::Process,
@@ -13,6 +14,17 @@ use crate::{
 
 /// From this kernel on a probed five-byte nop becomes a call, which is cheap.
 pub(super) const NOP5: KernelVersion = KernelVersion::new(6, 18);
+
+/// The kind of kernel link that is to hold the probes.
+pub(super) fn links(asked: cli::Links, system: &System) -> Links {
+    match asked {
+        cli::Links::Multi => Links::Multi,
+        cli::Links::Auto if system.version.is_some_and(|version| version >= WHOLE_PROCESSES) => {
+            Links::MultiOrPerf
+        }
+        cli::Links::Auto | cli::Links::Perf => Links::Perf,
+    }
+}
 
 /// Refuses a machine that cannot do it, before anything is tried on the target.
 pub(super) fn check_system(system: &System) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use super::{
     input::{Child, Fact, ProcessUsage, Tick},
     launch::Launched,
     sinks::Wish,
+    under_way::UnderWay,
 };
 use crate::{
     cli::TraceOptions,
@@ -44,8 +45,8 @@ pub(super) struct Supervisor {
     /// By index; the target is 0.
     pub(super) processes: BTreeMap<u16, Traced>,
     pub(super) next_index: u16,
-    /// Losses counted before all probes were in place: returns of calls that were under way.
-    pub(super) baseline: Vec<u64>,
+    /// Losses that are none, and how long more of them may come.
+    pub(super) under_way: UnderWay,
     /// When a process is to be looked at again.
     pub(super) looks: Vec<(Instant, u16)>,
     pub(super) own_cpu: (f64, f64),
@@ -107,7 +108,10 @@ impl Supervisor {
                 Some(happening) = happened.recv() => self.see_to(happening),
                 () = sleep_until(next_look) => self.look_again(),
                 _ = ticks.tick() => self.tick(),
-                _ = lives.tick() => if self.bury() { return Ok(EndReason::TargetExited) },
+                _ = lives.tick() => {
+                    self.under_way.look(&self.attacher.programs.losses());
+                    if self.bury() { return Ok(EndReason::TargetExited) }
+                }
             }
         }
     }
@@ -207,10 +211,9 @@ impl Supervisor {
         }
     }
 
-    /// The programs' counters. A return whose entry came before the probes is no loss: the call began before us.
-    pub(super) fn losses(&self) -> Vec<u64> {
-        let counts = self.attacher.programs.losses();
-        counts.iter().zip(&self.baseline).map(|(now, before)| now.saturating_sub(*before)).collect()
+    /// The programs' counters, without the returns of calls that began before the probes.
+    fn losses(&mut self) -> Vec<u64> {
+        self.under_way.losses(self.attacher.programs.losses()).to_vec()
     }
 
     pub(super) fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ mod command;
 mod containers;
 mod exactness;
 mod failures;
+mod links;
 mod mappings;
 mod programs;
 mod survival;
@@ -34,6 +35,7 @@ fn main() {
     let mut cases: Vec<Case> = vec![("kernel_has_uprobes", kernel_has_uprobes)];
     for group in [
         exactness::CASES,
+        links::CASES,
         mappings::CASES,
         allocators::CASES,
         survival::CASES,

@@ -1,7 +1,10 @@
 //! Children of this test program, which filter themselves; the one with a probe needs root.
 
 use super::*;
-use crate::{event::Event, probe::programs::Settings};
+use crate::{
+    event::Event,
+    probe::programs::{Links, Settings},
+};
 
 /// Asks for a child that breaks its filter.
 const BREAKS_OUT: &str = "LEAKTRACE_TEST_BREAKS_OUT";
@@ -85,6 +88,7 @@ fn a_return_probe_is_tried_for_real() {
         max_stacks: 64,
         min_size: 0,
         mappings: false,
+        links: Links::MultiOrPerf,
         log_level: 0,
         pid_namespace: None,
     };

@@ -1,0 +1,101 @@
+//! Links that hold many probes at once (uprobe_multi), beside aya 0.14, which has none.
+//!
+//! A perf link is closed under a lock of the whole machine, and each waits for a grace period of its own: measured,
+//! 24 of them take 2.5 s, and several traces that end together wait for each other. A uprobe_multi link goes away with
+//! all its probes after one grace period.
+
+mod kernel;
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData},
+};
+use aya_obj::Object;
+
+use super::links::{AttachPoint, Link, LinkError, Linker, Program};
+use crate::target::hazard::KernelVersion;
+
+/// From this kernel on a link for a process covers all its threads (46ba0e49b642, "bpf: fix multi-uprobe PID filtering
+/// logic"); before, it covered the one thread.
+pub const WHOLE_PROCESSES: KernelVersion = KernelVersion::new(6, 10);
+
+/// uprobe_multi links: one for all places of a program in a file.
+pub(super) struct MultiLinks {
+    programs: HashMap<Program, OwnedFd>,
+}
+
+struct MultiLink {
+    _fd: OwnedFd,
+}
+
+impl Link for MultiLink {}
+
+impl MultiLinks {
+    /// Loads `programs` of the object once more, for this kind of link; they share the maps that `ebpf` has.
+    pub(super) fn load(
+        bytes: &[u8],
+        ebpf: &Ebpf,
+        programs: impl IntoIterator<Item = Program>,
+    ) -> Result<Self, LinkError> {
+        let object = relocated(bytes, ebpf)?;
+        let load = |program: Program| {
+            let parsed = object.programs.get(program.name());
+            let function = parsed.and_then(|parsed| object.functions.get(&parsed.function_key()));
+            let function = function.ok_or_else(|| LinkError::Object(program.name().to_owned()))?;
+            let fd = kernel::load_program(program.name(), &function.instructions, &object.license)?;
+            Ok((program, fd))
+        };
+        Ok(Self { programs: programs.into_iter().map(load).collect::<Result<_, LinkError>>()? })
+    }
+}
+
+impl Linker for MultiLinks {
+    fn kind(&self) -> &'static str {
+        "uprobe_multi"
+    }
+
+    fn attach(&self, _: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {
+        let Some(first) = points.first() else { return Ok(Vec::new()) };
+        let program = self.programs.get(&first.program).ok_or(io::ErrorKind::NotFound)?;
+        let offsets: Vec<u64> = points.iter().map(|point| point.file_offset).collect();
+        let cookies: Vec<u64> = points.iter().map(|point| point.cookie).collect();
+        let places = (offsets.as_slice(), cookies.as_slice());
+        let is_return = first.program.is_return_probe();
+        let fd = kernel::create_link(program.as_fd(), &first.path, places, is_return, first.pid)?;
+        Ok(vec![Box::new(MultiLink { _fd: fd })])
+    }
+}
+
+/// The object with references to maps and calls between functions filled in, as aya does before it loads a program.
+fn relocated(bytes: &[u8], ebpf: &Ebpf) -> Result<Object, LinkError> {
+    let mut object = Object::parse(bytes).map_err(|error| LinkError::Object(error.to_string()))?;
+    let sections = object.functions.keys().map(|(section, _)| *section).collect();
+    let maps = std::mem::take(&mut object.maps);
+    let mut known = Vec::new();
+    for (name, map) in ebpf.maps() {
+        let data =
+            data(map).ok_or_else(|| LinkError::Object(format!("the map {name} is of a strange kind")))?;
+        if let Some(parsed) = maps.get(name) {
+            known.push((name, data.fd().as_fd().as_raw_fd(), parsed));
+        }
+    }
+    object
+        .relocate_maps(known.into_iter(), &sections)
+        .and_then(|()| object.relocate_calls(&sections))
+        .map_err(|error| LinkError::Object(format!("{:#}", anyhow::Error::new(error))))?;
+    Ok(object)
+}
+
+/// What is behind a map of one of the kinds that our object has.
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
+}
