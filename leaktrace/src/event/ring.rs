@@ -17,7 +17,7 @@ const BATCH_BYTES: usize = 256 << 10;
 
 /// The ring, readable without blocking.
 pub struct Ring {
-    ring: AsyncFd<Inner>,
+    kernel: AsyncFd<Inner>,
     batch: BatchWriter,
     newest_ns: u64,
 }
@@ -36,13 +36,13 @@ impl Ring {
         // SAFETY: the descriptor is the one that `Inner` owns and never replaces, so it stays open and the same for
         // as long as the AsyncFd owns the `Inner`.
         let ring = unsafe { AsyncFd::register_with_interest(Inner(ring), Interest::READABLE) }?;
-        Ok(Self { ring, batch: BatchWriter::with_capacity(2 * BATCH_BYTES), newest_ns: 0 })
+        Ok(Self { kernel: ring, batch: BatchWriter::with_capacity(2 * BATCH_BYTES), newest_ns: 0 })
     }
 
     /// Waits until the kernel says that enough records wait. It says so for batches only: look by [`Self::take`]
     /// now and then as well.
     pub async fn readable(&mut self) -> io::Result<()> {
-        self.ring.readable_mut().await?.clear_ready();
+        self.kernel.readable_mut().await?.clear_ready();
         Ok(())
     }
 
@@ -54,7 +54,7 @@ impl Ring {
     /// The next batch of what waits in the ring; `None` when it is empty. Stacks, and the life of processes, are shown
     /// to `rare` as well.
     pub fn take(&mut self, mut rare: impl FnMut(&[u8])) -> Option<(Bytes, u64)> {
-        let inner = self.ring.get_mut();
+        let inner = self.kernel.get_mut();
         while self.batch.len() < BATCH_BYTES {
             let Some(record) = inner.0.next() else { break };
             if record.first().is_some_and(|&kind| is_rare(kind)) {

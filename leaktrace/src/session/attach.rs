@@ -41,6 +41,9 @@ pub(super) struct Attacher {
     placed: HashSet<(FileId, u64)>,
 }
 
+/// The links of probes that were placed together, or why they were not.
+type Placed = Result<Vec<Box<dyn Link>>, LinkError>;
+
 /// The probes of one process, by the file they stand in.
 #[derive(Default)]
 pub(super) struct Attached {
@@ -211,7 +214,7 @@ impl Attacher {
     fn attach<'a>(
         &mut self,
         alike: &'a [(AttachPoint, PlannedProbe)],
-    ) -> Vec<(&'a [(AttachPoint, PlannedProbe)], Result<Vec<Box<dyn Link>>, LinkError>)> {
+    ) -> Vec<(&'a [(AttachPoint, PlannedProbe)], Placed)> {
         let points: Vec<AttachPoint> = alike.iter().map(|(point, _)| point.clone()).collect();
         match self.programs.attach(&points) {
             Err(error) if alike.len() > 1 => {

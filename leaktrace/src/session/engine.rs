@@ -16,7 +16,6 @@ use tokio::{
 };
 
 use super::{
-    clock::monotonic_ns,
     fail_on_leak,
     input::{Fact, Input},
     pipeline::Pipeline,
@@ -217,8 +216,8 @@ impl EventThread {
     }
 
     fn fact(&mut self, fact: Fact) {
-        if is_after_events(&fact) {
-            self.drain(Until::now());
+        if let Some(t) = older_events_until(&fact) {
+            self.drain(Until::Time(self.pipeline.at_ns(t)));
         }
         match &fact {
             Fact::Process { process, pid, .. } => {
@@ -265,7 +264,7 @@ impl EventThread {
     fn take_facts(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Fact(fact) if self.held_back.is_empty() && !is_after_events(&fact) => {
+                Command::Fact(fact) if self.held_back.is_empty() && older_events_until(&fact).is_none() => {
                     self.fact(*fact);
                 }
                 command => self.held_back.push_back(command),
@@ -339,8 +338,8 @@ impl EventThread {
 
     /// The end: the last events, the names still missing, the summary, the live blocks.
     async fn finish(mut self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
-        self.drain(Until::now());
         if let Fact::End { tick, .. } = &end {
+            self.drain(Until::Time(self.pipeline.at_ns(tick.t)));
             self.pipeline.advance(tick.t);
         }
         self.names_due = Instant::now();
@@ -378,11 +377,6 @@ enum Until {
 }
 
 impl Until {
-    /// All that has happened by now.
-    fn now() -> Self {
-        Self::Time(monotonic_ns())
-    }
-
     const fn is_reached(self, batches: usize, newest_ns: u64) -> bool {
         match self {
             Self::Batches(most) => batches >= most,
@@ -391,9 +385,14 @@ impl Until {
     }
 }
 
-/// What the ring holds from before these is read first.
-fn is_after_events(fact: &Fact) -> bool {
-    matches!(fact, Fact::Tick(_) | Fact::Gone { .. } | Fact::End { .. })
+/// The time, in seconds since attach, up to which the ring must be read before this is taken. It is the fact's own and
+/// not the present: where the ring is full, the facts that wait would else wait for each other.
+const fn older_events_until(fact: &Fact) -> Option<f64> {
+    match fact {
+        Fact::Tick(tick) | Fact::End { tick, .. } => Some(tick.t),
+        Fact::Gone { t, .. } => Some(*t),
+        _ => None,
+    }
 }
 
 /// Writes every live block of a trace, and every range of memory that is mapped.

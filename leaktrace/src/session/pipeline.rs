@@ -386,7 +386,12 @@ impl Pipeline {
     }
 
     fn now_ns(&self) -> u64 {
-        self.start_ns.saturating_add((self.t * 1e9) as u64)
+        self.at_ns(self.t)
+    }
+
+    /// A time in seconds since attach, on the clock of records in nanoseconds.
+    pub(super) fn at_ns(&self, t: f64) -> u64 {
+        self.start_ns.saturating_add((t * 1e9) as u64)
     }
 }
 
