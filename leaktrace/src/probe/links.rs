@@ -33,11 +33,19 @@ pub enum Program {
     MappingReturn,
     /// Its return, by a plain probe on a `ret`.
     MappingRet,
+    /// Entry of a step of a V8 collection.
+    GcStep,
+    /// Entry of a V8 function that gives a size.
+    MeasureEnter,
+    /// Its return, by a return probe.
+    MeasureReturn,
+    /// Its return, by a plain probe on a `ret`.
+    MeasureRet,
 }
 
 impl Program {
     /// All programs, as they are loaded.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::AllocEnter,
         Self::AllocReturn,
         Self::AllocRet,
@@ -48,16 +56,25 @@ impl Program {
         Self::MappingEnter,
         Self::MappingReturn,
         Self::MappingRet,
+        Self::GcStep,
+        Self::MeasureEnter,
+        Self::MeasureReturn,
+        Self::MeasureRet,
     ];
 
-    /// Does it see calls of allocation functions?
+    /// Does it see what a trace is about: calls of allocation functions, or V8's collections?
     pub const fn sees_calls(self) -> bool {
-        matches!(self, Self::AllocEnter | Self::NewEnter)
+        matches!(self, Self::AllocEnter | Self::NewEnter | Self::MeasureEnter)
     }
 
     /// Is it about mappings, which are traced on request?
     pub const fn is_mapping(self) -> bool {
         matches!(self, Self::MappingEnter | Self::MappingReturn | Self::MappingRet)
+    }
+
+    /// Is it about V8's heap? Such programs are loaded once a process has one.
+    pub const fn is_v8(self) -> bool {
+        matches!(self, Self::GcStep | Self::MeasureEnter | Self::MeasureReturn | Self::MeasureRet)
     }
 
     /// Name of the program in the BPF object.
@@ -73,6 +90,10 @@ impl Program {
             Self::MappingEnter => "mapping_enter",
             Self::MappingReturn => "mapping_return",
             Self::MappingRet => "mapping_ret",
+            Self::GcStep => "gc_step",
+            Self::MeasureEnter => "measure_enter",
+            Self::MeasureReturn => "measure_return",
+            Self::MeasureRet => "measure_ret",
         }
     }
 }

@@ -7,7 +7,7 @@ use aya::{
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint, UProbe},
 };
-use leaktrace_common::{CallSlot, Loss, MappingSlot, maps};
+use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot, maps};
 
 use super::{
     links::{AttachPoint, Link, Linker, PerfLinks, Program},
@@ -51,6 +51,8 @@ pub struct Programs {
     ring: Option<RingBuf<MapData>>,
     ring_bytes: u32,
     log_level: u8,
+    /// The programs for V8 are loaded.
+    has_v8: bool,
 }
 
 impl Programs {
@@ -59,7 +61,8 @@ impl Programs {
         let bytes = object::bytes()?;
         let mut ebpf = load_object(&bytes, settings)?;
         // What is not asked for costs nothing: not even the verifier's time.
-        for program in Program::ALL.into_iter().filter(|one| settings.mappings || !one.is_mapping()) {
+        let is_asked = |one: &Program| !one.is_v8() && (settings.mappings || !one.is_mapping());
+        for program in Program::ALL.into_iter().filter(is_asked) {
             load_probe(&mut ebpf, program).map_err(|error| program_failure(program.name(), &error))?;
         }
         for (name, tracepoint) in LIFECYCLE {
@@ -67,6 +70,7 @@ impl Programs {
         }
         check_value_size::<CallSlot>(&ebpf, maps::CALLS)?;
         check_value_size::<MappingSlot>(&ebpf, maps::MAPPING_CALLS)?;
+        check_value_size::<MeasureSlot>(&ebpf, maps::MEASURES)?;
         let losses = PerCpuArray::try_from(take_map(&mut ebpf, maps::LOSSES)?).map_err(map_failure)?;
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
@@ -78,6 +82,7 @@ impl Programs {
             ring: Some(ring),
             ring_bytes: ring_size(settings.ring_bytes),
             log_level: settings.log_level,
+            has_v8: false,
         })
     }
 
@@ -96,8 +101,14 @@ impl Programs {
         self.linker.kind()
     }
 
-    /// Puts one probe in place.
+    /// Puts one probe in place. The programs for V8 are loaded when the first one is.
     pub fn attach(&mut self, point: &AttachPoint) -> Result<Box<dyn Link>, ProgramError> {
+        if point.program.is_v8() && !self.has_v8 {
+            for program in Program::ALL.into_iter().filter(|one| one.is_v8()) {
+                load_probe(&mut self.ebpf, program)?;
+            }
+            self.has_v8 = true;
+        }
         self.linker.attach(&mut self.ebpf, point)
     }
 

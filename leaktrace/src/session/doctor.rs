@@ -181,7 +181,7 @@ fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), F
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
     let own = HashSet::new();
     let circumstances = Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap, own: &own };
-    let plan = plan(&found.allocators, found.linker.as_ref(), &circumstances);
+    let plan = plan(&found.allocators, &found.v8, found.linker.as_ref(), &circumstances);
     probes(&plan, report);
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod series_file;
 mod sinks;
 mod supervisor;
 mod traced;
+mod v8;
 mod verdicts;
 mod watch;
 
@@ -27,7 +28,7 @@ mod watch;
 mod tests;
 
 pub use classify::verdict_of;
-pub use input::{Child, Fact, Input, ProcessUsage, Tick};
+pub use input::{Child, Fact, Input, Pages, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
 

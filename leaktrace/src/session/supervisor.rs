@@ -15,6 +15,7 @@ use super::{
     input::{Child, Fact, ProcessUsage, Tick},
     launch::Launched,
     sinks::Wish,
+    v8::{Heaps, pages},
 };
 use crate::{
     cli::TraceOptions,
@@ -31,6 +32,8 @@ pub(super) struct Traced {
     pub(super) attached: Attached,
     /// Why nothing of it could be seen at the last look.
     pub(super) why_not: Option<String>,
+    /// V8's heaps in it.
+    pub(super) heaps: Heaps,
 }
 
 /// Looks after the processes of one run.
@@ -119,6 +122,9 @@ impl Supervisor {
             let names = found.runtimes.iter().map(|runtime| runtime.name.to_owned()).collect();
             self.engine.tell(Fact::Runtimes { process: index, names });
         }
+        for (_, version) in &found.v8 {
+            self.engine.tell(Fact::V8 { process: index, version: version.clone() });
+        }
         for (code, sentence) in &found.notices {
             self.notice(pid, Level::Warning, code, sentence.clone());
         }
@@ -169,6 +175,7 @@ impl Supervisor {
         if self.children {
             self.follow_children();
         }
+        self.look_at_heaps();
         let tick = self.observe();
         self.engine.tell(Fact::Tick(tick));
     }
@@ -195,7 +202,8 @@ impl Supervisor {
                 headroom_bytes: limit.headroom_bytes,
             });
             let untraced_children = if children { Vec::new() } else { children_of(pid) };
-            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, limit, untraced_children })
+            let pages = (!traced.attached.v8().is_empty()).then(|| pages(pid)).flatten();
+            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, limit, pages, untraced_children })
         };
         let processes = self.processes.iter().filter_map(usage).collect();
         Tick {

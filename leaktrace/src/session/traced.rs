@@ -2,6 +2,7 @@
 
 use super::{
     input::ProcessUsage,
+    v8::V8State,
     watch::{ChildUsage, Finding, Observed, Watch},
 };
 use crate::{
@@ -20,6 +21,8 @@ pub(super) struct Traced {
     /// The history of its resident set.
     pub(super) resident: Series,
     pub(super) runtimes: Vec<String>,
+    /// V8's heaps, where it has some.
+    pub(super) v8: V8State,
     /// From the first tick on.
     pub(super) watch: Option<Watch>,
     /// It has yet to become the command that is to be traced.

@@ -109,7 +109,7 @@ impl Data {
                 self.notices.push_back(notice.clone());
             }
             Record::Verdict(verdict) => self.verdicts.apply(verdict),
-            Record::Summary(_) => {}
+            Record::Summary(_) | Record::Gc(_) => {}
         }
     }
 

@@ -57,7 +57,7 @@ fn plan_of(runner: &Runner, kind: AllocatorKind, returns: Returns) -> Plan {
     assert!(!allocators.is_empty(), "no {} found", kind.name());
     let circumstances =
         Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap: false, own: &HashSet::new() };
-    plan(&allocators, discovery.linker.as_ref(), &circumstances)
+    plan(&allocators, &[], discovery.linker.as_ref(), &circumstances)
 }
 
 fn order(program: Program) -> u8 {
