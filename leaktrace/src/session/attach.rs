@@ -166,8 +166,10 @@ impl Attacher {
         let plan = self.plan(&memory, returns, maps, &targets);
         self.put_in_place(process, index, plan, &targets, attached, &mut found)?;
         for v8 in &targets.v8 {
-            if v8.found_by == FoundBy::Nothing {
-                found.notices.push(("v8_unreadable", unreadable_sentence(v8)));
+            match v8.found_by {
+                FoundBy::Symbols => {}
+                FoundBy::CallOrder => found.notices.push(("v8_sizes_only", sizes_only_sentence(v8))),
+                FoundBy::Nothing => found.notices.push(("v8_unreadable", unreadable_sentence(v8))),
             }
             attached.v8.push(v8.clone());
             found.v8.push((v8.clone(), v8.version(maps, &memory)));
@@ -320,6 +322,14 @@ fn memory_of(process: &Process) -> Result<Memory, Failure> {
         let message = format!("cannot read the memory of process {pid} to check its code: {error}");
         Failure::new(ExitCode::NoPermission, message)
     })
+}
+
+fn sizes_only_sentence(v8: &V8) -> String {
+    format!(
+        "the names of V8's functions in {} were stripped: collections are seen by their sizes alone, without kind and \
+         reason, after the first few; and there is no verdict on the heap",
+        v8.object.display_path
+    )
 }
 
 fn unreadable_sentence(v8: &V8) -> String {

@@ -71,6 +71,9 @@ pub enum Fact {
         process: u16,
         /// V8's version, where it is known.
         version: Option<String>,
+        /// Only sizes of its heaps are seen: the names of its other functions were stripped.
+        #[serde(default)]
+        sizes_only: bool,
     },
     /// The limit of one of V8's heaps.
     HeapLimit {

@@ -108,9 +108,9 @@ impl Pipeline {
                     traced.runtimes.clone_from(names);
                 }
             }
-            Fact::V8 { process, version } => {
+            Fact::V8 { process, version, sizes_only } => {
                 if let Some(traced) = self.processes.get_mut(process) {
-                    traced.v8.found(version.as_deref());
+                    traced.v8.found(version.as_deref(), *sizes_only);
                 }
             }
             Fact::HeapLimit { process, heap, limit_bytes, source } => {

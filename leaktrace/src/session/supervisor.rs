@@ -22,7 +22,7 @@ use crate::{
     error::{ExitCode, Failure},
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
-    target::{find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage},
+    target::{find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage, v8::FoundBy},
 };
 
 /// One process being traced.
@@ -122,8 +122,9 @@ impl Supervisor {
             let names = found.runtimes.iter().map(|runtime| runtime.name.to_owned()).collect();
             self.engine.tell(Fact::Runtimes { process: index, names });
         }
-        for (_, version) in &found.v8 {
-            self.engine.tell(Fact::V8 { process: index, version: version.clone() });
+        for (v8, version) in &found.v8 {
+            let sizes_only = v8.found_by == FoundBy::CallOrder;
+            self.engine.tell(Fact::V8 { process: index, version: version.clone(), sizes_only });
         }
         for (code, sentence) in &found.notices {
             self.notice(pid, Level::Warning, code, sentence.clone());

@@ -36,8 +36,9 @@ impl V8State {
         Self { is_only, ..Self::default() }
     }
 
-    pub(super) fn found(&mut self, version: Option<&str>) {
+    pub(super) fn found(&mut self, version: Option<&str>, sizes_only: bool) {
         self.is_found = true;
+        self.isolates.sees_sizes_only(sizes_only);
         self.version = version.map(str::to_owned);
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: time is what records say.
 
+mod bare;
 mod health;
 mod isolate;
 mod pairing;
@@ -16,6 +17,7 @@ pub use reason::reason_name;
 use std::collections::BTreeMap;
 
 use crate::{event::Event, target::v8::Hook};
+use bare::BareSizes;
 use pairing::Pairing;
 
 /// More isolates of one process at a time are not told apart; a server has a few worker threads.
@@ -70,7 +72,11 @@ pub struct Collection {
 #[derive(Debug, Default)]
 pub struct Isolates {
     pairing: Pairing,
+    /// Where only sizes are seen: the names of all other functions were stripped.
+    bare: Option<BareSizes>,
     by_heap: BTreeMap<u64, Isolate>,
+    /// Limits of heaps whose first collection has not ended.
+    early_limits: BTreeMap<u64, (u64, String)>,
     /// So many were numbered.
     numbered: u32,
     /// Collections of isolates that found no room.
@@ -86,8 +92,14 @@ impl Isolates {
                 let cycle = self.pairing.step(hook, header.tid, header.time_ns, object, detail)?;
                 self.complete(cycle, seconds)
             }
-            Event::GcMeasured { ref header, object, value, .. } => {
+            Event::GcMeasured { ref header, object, value, detail } => {
                 let hook = Hook::of_function(header.function)?;
+                if hook == Hook::SizeOfObjects
+                    && let Some(bare) = &mut self.bare
+                {
+                    let cycle = bare.measured(header.tid, header.time_ns, object, value, detail);
+                    return cycle.and_then(|cycle| self.complete(cycle, seconds));
+                }
                 let is_within = self.pairing.measured(hook, header.tid, object, value);
                 if !is_within && let Some(isolate) = self.by_heap.get_mut(&object) {
                     isolate.measured(hook, value);
@@ -100,6 +112,7 @@ impl Isolates {
             }
             Event::Exec { .. } => {
                 let unpaired = self.unpaired();
+                // What of the next image can be seen is told before its first record.
                 *self = Self { unplaced: unpaired, numbered: self.numbered, ..Self::default() };
                 None
             }
@@ -114,7 +127,11 @@ impl Isolates {
                 return None;
             }
             self.numbered = self.numbered.saturating_add(1);
-            self.by_heap.insert(cycle.heap, Isolate::new(self.numbered, cycle.heap, seconds(cycle.begin_ns)));
+            let mut isolate = Isolate::new(self.numbered, cycle.heap, seconds(cycle.begin_ns));
+            if let Some((bytes, source)) = self.early_limits.remove(&cycle.heap) {
+                isolate.set_limit(bytes, &source);
+            }
+            self.by_heap.insert(cycle.heap, isolate);
         }
         let isolate = self.by_heap.get_mut(&cycle.heap)?;
         isolate.collected(&cycle, seconds(cycle.end_ns));
@@ -124,13 +141,23 @@ impl Isolates {
     /// A thread ended, and with it the isolate that it ran: its address may become another's.
     fn exit(&mut self, tid: u32) {
         self.pairing.forget(tid);
+        if let Some(bare) = &mut self.bare {
+            bare.forget(tid);
+        }
         self.by_heap.retain(|_, isolate| isolate.tid() != tid);
+    }
+
+    /// Only sizes are seen of this process's V8.
+    pub fn sees_sizes_only(&mut self, is_bare: bool) {
+        self.bare = is_bare.then(BareSizes::default);
     }
 
     /// The limit of a heap is known, or known to be another one.
     pub fn limit(&mut self, heap: u64, bytes: u64, source: &str) {
         if let Some(isolate) = self.by_heap.get_mut(&heap) {
             isolate.set_limit(bytes, source);
+        } else if self.early_limits.len() < MAX_ISOLATES {
+            self.early_limits.insert(heap, (bytes, source.to_owned()));
         }
     }
 
