@@ -14,6 +14,7 @@ mod mappings;
 mod programs;
 mod survival;
 mod trees;
+mod v8;
 mod verdicts;
 
 use std::path::Path;
@@ -43,10 +44,11 @@ fn main() {
         failures::CASES,
         command::CASES,
         accuracy::CASES,
+        v8::CASES,
     ] {
         cases.extend(group);
     }
-    let waiting = verdicts::CASES.concat();
+    let waiting = [verdicts::CASES.concat(), v8::waiting()].concat();
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.list {
         println!("{} privileged cases are ignored: they need root (sudo)", cases.len() + waiting.len());

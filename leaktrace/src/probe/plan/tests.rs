@@ -65,9 +65,11 @@ fn order(program: Program) -> u8 {
         Program::ObjectsChanged => 0,
         Program::FreeEnter => 1,
         Program::AllocReturn | Program::AllocRet | Program::NewRet => 2,
-        Program::AllocEnter | Program::NewEnter => 3,
+        Program::MeasureReturn | Program::MeasureRet => 2,
+        Program::AllocEnter | Program::NewEnter | Program::MeasureEnter => 3,
         Program::MappingReturn | Program::MappingRet => 4,
         Program::MappingEnter => 5,
+        Program::GcStep => 6,
     }
 }
 
