@@ -1,6 +1,6 @@
 // Collects garbage all the time, and prints V8's own trace of it.
 //
-// usage: node --expose-gc v8gc.js [WORKERS]   -> ready PID; then V8's --trace-gc lines
+// usage: node --expose-gc v8gc.js [WORKERS | until-eof]   -> ready PID; then V8's --trace-gc lines
 'use strict';
 
 const { Worker, isMainThread, workerData } = require('worker_threads');
@@ -21,6 +21,7 @@ function start() {
 if (isMainThread) {
   console.log('ready', process.pid);
   require('v8').setFlagsFromString('--trace-gc');
-  for (let n = 0; n < Number(process.argv[2] || 0); n++) new Worker(__filename, { workerData: n + 2 });
+  if (process.argv[2] === 'until-eof') process.stdin.on('end', () => process.exit()).resume();
+  for (let n = 0; n < (Number(process.argv[2]) || 0); n++) new Worker(__filename, { workerData: n + 2 });
 }
 start();

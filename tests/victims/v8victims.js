@@ -67,7 +67,7 @@ function fragment() {
 }
 
 function run() {
-  const perTick = Number(process.argv[3] || 60);
+  const perTick = Number(process.argv[3] || 30);
   if (mode === 'buffer') setInterval(buffer, 60);
   else if (mode === 'fragment') setInterval(fragment, 1000);
   else setInterval(() => { for (let i = 0; i < perTick; i++) modes[mode](); }, 20);

@@ -326,8 +326,8 @@ pub struct V8Rss {
     pub external_bytes: u64,
     /// Other live blocks allocated since attach.
     pub native_live_bytes: u64,
-    /// Resident pages of the allocator beyond the live blocks: its free memory, and blocks that are older than the
-    /// trace; null where its pages cannot be told from others.
+    /// Resident pages of the allocator beyond the live blocks, at least: its free memory, and blocks that are older than
+    /// the trace; null where its pages cannot be told from others.
     pub allocator_slack_bytes: Option<u64>,
     /// Stacks of threads.
     pub stack_bytes: u64,

@@ -45,6 +45,7 @@ fn main() {
         command::CASES,
         accuracy::CASES,
         v8::CASES,
+        v8::COLLECTIONS,
     ] {
         cases.extend(group);
     }

@@ -184,8 +184,8 @@ pub(super) fn split(usage: &ProcessUsage, isolates: &Isolates, live_bytes: u64, 
     let external = external_bytes.min(live_bytes);
     let native = live_bytes - external;
     let pages = usage.pages.unwrap_or_default();
-    // Large blocks have mappings of their own; only those in the allocator's pages are to be taken from these.
-    let slack = usage.pages.map(|pages| pages.allocator_bytes.saturating_sub(native));
+    // Large blocks have mappings of their own, so that this is the least that it can be; what is missing is in the rest.
+    let slack = usage.pages.map(|pages| pages.allocator_bytes.saturating_sub(live_bytes));
     let file = usage.split.file_bytes.saturating_add(usage.split.shmem_bytes);
     let explained = [used, unused.unwrap_or(0), external, native, slack.unwrap_or(0), pages.stack_bytes, file];
     let explained = explained.into_iter().fold(0, u64::saturating_add);
@@ -231,8 +231,8 @@ mod tests {
     fn the_parts_add_up_where_they_can() {
         let parts = split(&usage(100 << 20), &Isolates::default(), 8 << 20, 3 << 20);
         assert_eq!((parts.external_bytes, parts.native_live_bytes), (3 << 20, 5 << 20));
-        assert_eq!(parts.allocator_slack_bytes, Some(15 << 20));
-        let sum = parts.external_bytes + parts.native_live_bytes + (15 << 20) + (1 << 20) + (10 << 20);
+        assert_eq!(parts.allocator_slack_bytes, Some(12 << 20));
+        let sum = parts.external_bytes + parts.native_live_bytes + (12 << 20) + (1 << 20) + (10 << 20);
         assert_eq!(parts.other_bytes, (100 << 20) - sum);
         // Live blocks that were never touched: more than is resident.
         assert_eq!(split(&usage(1 << 20), &Isolates::default(), 1 << 40, 0).other_bytes, 0);
