@@ -55,12 +55,21 @@ pub enum Role {
     ObjectsChanged = 8,
     /// `mprotect`: takes `pointer`, `size` and the new protection; returns 0, or -1.
     Protect = 9,
+    /// A step of a V8 collection: what it was called with tells all.
+    CollectStep = 10,
+    /// A V8 function that returns a number of bytes of the heap in `pointer`.
+    Measure = 11,
 }
 
 impl Role {
     /// Does it hand out, take back or change whole pages, rather than blocks?
     pub const fn is_mapping(self) -> bool {
         matches!(self, Self::Map | Self::Unmap | Self::Remap | Self::Protect)
+    }
+
+    /// Is it about V8's heap?
+    pub const fn is_v8(self) -> bool {
+        matches!(self, Self::CollectStep | Self::Measure)
     }
 
     const fn from_bits(bits: u64) -> Self {
@@ -74,6 +83,8 @@ impl Role {
             7 => Self::Remap,
             8 => Self::ObjectsChanged,
             9 => Self::Protect,
+            10 => Self::CollectStep,
+            11 => Self::Measure,
             _ => Self::Allocate,
         }
     }
@@ -127,7 +138,14 @@ mod tests {
     #[test]
     fn cookies_survive_the_kernel() {
         let roles = [Role::Allocate, Role::Reallocate, Role::StoreResult, Role::Free, Role::New, Role::Map];
-        let roles = roles.into_iter().chain([Role::Unmap, Role::Remap, Role::ObjectsChanged, Role::Protect]);
+        let roles = roles.into_iter().chain([
+            Role::Unmap,
+            Role::Remap,
+            Role::ObjectsChanged,
+            Role::Protect,
+            Role::CollectStep,
+            Role::Measure,
+        ]);
         let arguments =
             [Argument::First, Argument::Second, Argument::Third, Argument::Fourth, Argument::None];
         for role in roles {

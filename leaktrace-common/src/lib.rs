@@ -12,12 +12,12 @@ mod record;
 pub use cookie::{Argument, Cookie, Role};
 pub use loss::Loss;
 pub use record::{
-    AllocationRecord, CallSlot, FreeRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, MappingRecord,
-    MappingSlot, RangeRecord, StackRecord,
+    AllocationRecord, CallSlot, FreeRecord, GcRecord, Header, Kind, LifecycleRecord, MAX_FRAMES,
+    MappingRecord, MappingSlot, MeasureSlot, RangeRecord, StackRecord,
 };
 
 /// Version of everything in this crate; the loader refuses an object that was built from another one.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The stack hash of an allocation whose stack could not be taken.
 pub const NO_STACK: u64 = 0;
@@ -30,6 +30,8 @@ pub mod maps {
     pub const CALLS: &str = "CALLS";
     /// Per-thread mapping calls under way (hash); one entry where mappings are not traced.
     pub const MAPPING_CALLS: &str = "MAPPING_CALLS";
+    /// Per-thread calls of V8 functions that give a size, under way (hash).
+    pub const MEASURES: &str = "MEASURES";
     /// Stack hashes that were already sent (hash set).
     pub const KNOWN_STACKS: &str = "KNOWN_STACKS";
     /// Traced thread-group ids -> process index (hash).

@@ -28,11 +28,15 @@ pub enum Loss {
     UnreadableResult = 10,
     /// No room in the ring buffer for what mmap, munmap, mremap or mprotect did.
     RingFullMapping = 11,
+    /// No room in the ring buffer for a step of a V8 collection.
+    RingFullGc = 12,
+    /// No room to remember that a thread asks V8 for a size: the size is not seen.
+    MeasuresFull = 13,
 }
 
 impl Loss {
     /// How many causes there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 14;
 
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -48,6 +52,8 @@ impl Loss {
         Self::MissedEntry,
         Self::UnreadableResult,
         Self::RingFullMapping,
+        Self::RingFullGc,
+        Self::MeasuresFull,
     ];
 
     /// The name of the counter in the output.
@@ -65,6 +71,8 @@ impl Loss {
             Self::MissedEntry => "missed_entries",
             Self::UnreadableResult => "unreadable_results",
             Self::RingFullMapping => "ring_full_mappings",
+            Self::RingFullGc => "ring_full_gc",
+            Self::MeasuresFull => "gc_measures_full",
         }
     }
 }

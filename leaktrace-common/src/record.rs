@@ -48,6 +48,10 @@ pub enum Kind {
     /// The return addresses behind a stack hash of mappings, which are told apart from those of blocks:
     /// [`StackRecord`].
     MappingStack = 17,
+    /// A step of a V8 collection began; the function tells which: [`GcRecord`].
+    GcStep = 18,
+    /// A V8 function returned a number of bytes: [`GcRecord`].
+    GcMeasured = 19,
 }
 
 impl Kind {
@@ -71,6 +75,8 @@ impl Kind {
             15 => Self::RemapEnd,
             16 => Self::Protect,
             17 => Self::MappingStack,
+            18 => Self::GcStep,
+            19 => Self::GcMeasured,
             _ => return None,
         })
     }
@@ -145,6 +151,20 @@ pub struct RangeRecord {
     pub address: u64,
     /// Its length in bytes, not rounded to pages.
     pub length: u64,
+}
+
+/// [`Kind::GcStep`] and [`Kind::GcMeasured`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GcRecord {
+    /// What, who and when.
+    pub header: Header,
+    /// The object that the function belongs to, by address: V8's `Heap`, one an isolate, or its tracer.
+    pub object: u64,
+    /// The second argument of a step; of a size the bytes.
+    pub value: u64,
+    /// The third argument of a step; of a size where its caller goes on.
+    pub detail: u64,
 }
 
 /// [`Kind::Exec`], [`Kind::Fork`], [`Kind::Exit`] and [`Kind::ObjectsChanged`].
@@ -234,6 +254,18 @@ pub struct MappingSlot {
     pub zero: u32,
 }
 
+/// What a thread asks V8 for, kept from the call's entry to its return (value of the MEASURES map).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MeasureSlot {
+    /// Stack pointer at entry: where the return address stands.
+    pub sp: u64,
+    /// The return address found there at entry.
+    pub return_address: u64,
+    /// The object that is asked.
+    pub object: u64,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<AllocationRecord>() == 40);
@@ -244,6 +276,8 @@ const _: () = {
     assert!(size_of::<MappingRecord>() == 48);
     assert!(size_of::<RangeRecord>() == 32);
     assert!(size_of::<MappingSlot>() == 48);
+    assert!(size_of::<GcRecord>() == 40);
+    assert!(size_of::<MeasureSlot>() == 24);
     assert!(offset_of!(AllocationRecord, address) == 16);
     assert!(offset_of!(FreeRecord, address) == 16);
     assert!(offset_of!(StackRecord, frames) == 32);

@@ -11,7 +11,7 @@ use leaktrace_common::{Header, Kind, LifecycleRecord, Loss};
 
 use crate::{
     emit,
-    maps::{CALLS, MAPPING_CALLS, TARGETS},
+    maps::{CALLS, MAPPING_CALLS, MEASURES, TARGETS},
     registers::Hit,
     settings::{INITIAL_PID_NAMESPACE, MAPPINGS, PID_NAMESPACE_DEV, PID_NAMESPACE_INO},
 };
@@ -59,6 +59,7 @@ fn announce(kind: Kind) -> Option<u32> {
 fn forget_calls() {
     let thread = bpf_get_current_pid_tgid();
     let _ = CALLS.remove(&thread);
+    let _ = MEASURES.remove(&thread);
     if MAPPINGS.load() == 1 {
         let _ = MAPPING_CALLS.remove(&thread);
     }

@@ -8,6 +8,7 @@
 mod calls;
 mod emit;
 mod free;
+mod gc;
 mod lifecycle;
 mod mappings;
 mod maps;

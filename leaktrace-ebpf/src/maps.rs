@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use leaktrace_common::{CallSlot, Loss, MappingSlot};
+use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot};
 
 /// Records for user space, in the order in which they happened.
 #[map]
@@ -17,6 +17,10 @@ pub static CALLS: HashMap<u64, CallSlot> = HashMap::with_max_entries(1 << 15, 0)
 /// What each thread's mapping call under way asked for.
 #[map]
 pub static MAPPING_CALLS: HashMap<u64, MappingSlot> = HashMap::with_max_entries(1, 0);
+
+/// What each thread asks V8 for at the moment. Threads that run JavaScript are few.
+#[map]
+pub static MEASURES: HashMap<u64, MeasureSlot> = HashMap::with_max_entries(1 << 10, 0);
 
 /// Hashes of the stacks that were sent.
 #[map]

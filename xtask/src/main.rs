@@ -11,6 +11,7 @@ mod classification;
 mod command;
 mod demo;
 mod generate;
+mod node;
 mod packages;
 mod privilege;
 mod soak;

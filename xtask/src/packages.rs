@@ -51,6 +51,8 @@ const PACKAGES: &[Package] = &[
     program("nginx-light", "nginx", "a real server whose work is done in children"),
     file("postgresql", "/usr/lib/postgresql", "a real server with one child a client"),
     program("nodejs", "node", "a Node HTTP server"),
+    program("npm", "npm", "fetches Node of other versions"),
+    program("binutils", "strip", "strips a Node"),
     program("python3", "python3", "a runtime with a heap of its own"),
     program("golang-go", "go", "a runtime with a heap of its own"),
     program("bpftrace", "bpftrace", "another tracer on the same target, and bcc's shape in the benches"),

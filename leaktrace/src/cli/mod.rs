@@ -159,6 +159,13 @@ pub struct CaptureOptions {
     #[arg(long, help_heading = help::CAPTURE)]
     pub mmap: bool,
 
+    /// What to watch in a process with V8 (Node.js): allocations, V8's heap, or both
+    ///
+    /// `v8` traces no allocation: only some twenty probe hits a garbage collection, which no server notices. It tells
+    /// whether the JavaScript heap grows, and which part of the resident set does.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t, help_heading = help::CAPTURE)]
+    pub only: Only,
+
     /// Prefix of the allocation functions' names (je_, my_)
     ///
     /// For an allocator that was built with a prefix which leaktrace does not know: with `--symbols-prefix my_` it
@@ -334,6 +341,18 @@ pub struct ClassifyOptions {
     /// How to print: table for people, ndjson for programs
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub format: Format,
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Only {
+    /// Allocations, and V8's heap where there is one
+    #[default]
+    All,
+    /// Allocations only
+    Heap,
+    /// V8's heap only
+    V8,
 }
 
 /// How to print.

@@ -3,8 +3,8 @@
 use std::mem::size_of;
 
 use leaktrace_common::{
-    AllocationRecord, FreeRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, MappingRecord, RangeRecord,
-    StackRecord,
+    AllocationRecord, FreeRecord, GcRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, MappingRecord,
+    RangeRecord, StackRecord,
 };
 use zerocopy::FromBytes;
 
@@ -49,6 +49,10 @@ pub enum Event<'a> {
     Protect { header: Header, address: u64, length: u64, protection: u32 },
     /// The return addresses behind a stack hash of mappings, innermost first.
     MappingStack { header: Header, hash: u64, truncated: bool, frames: Frames<'a> },
+    /// A step of a V8 collection: `object` is the heap or its tracer, the others what the step was told.
+    GcStep { header: Header, object: u64, value: u64, detail: u64 },
+    /// V8 took the size of a heap: `value` bytes, for the caller that goes on at `detail`.
+    GcMeasured { header: Header, object: u64, value: u64, detail: u64 },
 }
 
 impl Event<'_> {
@@ -71,7 +75,9 @@ impl Event<'_> {
             | Self::RemapBegin { header, .. }
             | Self::RemapEnd { header, .. }
             | Self::Protect { header, .. }
-            | Self::MappingStack { header, .. } => header,
+            | Self::MappingStack { header, .. }
+            | Self::GcStep { header, .. }
+            | Self::GcMeasured { header, .. } => header,
         }
     }
 }
@@ -177,13 +183,13 @@ impl<'a> Event<'a> {
                 let LifecycleRecord { header, pid, tid } = read(record)?;
                 Self::ObjectsChanged { header, pid, tid }
             }
-            _ => Self::decode_mapping(kind, record)?,
+            _ => Self::decode_rare(kind, record)?,
         })
     }
 
-    /// Decodes the records of mappings, of which there are few.
+    /// Decodes the records of mappings and of V8's collections, of which there are few.
     #[cold]
-    fn decode_mapping(kind: Kind, record: &'a [u8]) -> Result<Self, DecodeError> {
+    fn decode_rare(kind: Kind, record: &'a [u8]) -> Result<Self, DecodeError> {
         Ok(match kind {
             Kind::UnmapBegin => {
                 let RangeRecord { header, address, length } = read(record)?;
@@ -212,6 +218,14 @@ impl<'a> Event<'a> {
             Kind::MappingStack => {
                 let (header, hash, truncated, frames) = decode_stack(record)?;
                 Self::MappingStack { header, hash, truncated, frames }
+            }
+            Kind::GcStep => {
+                let GcRecord { header, object, value, detail } = read(record)?;
+                Self::GcStep { header, object, value, detail }
+            }
+            Kind::GcMeasured => {
+                let GcRecord { header, object, value, detail } = read(record)?;
+                Self::GcMeasured { header, object, value, detail }
             }
             other => return Err(DecodeError::UnknownKind(other as u8)),
         })
@@ -303,6 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn records_of_collections_keep_their_fields_and_are_never_read_beyond_their_end() {
+        for kind in [Kind::GcStep, Kind::GcMeasured] {
+            let header = header(kind);
+            let (object, value, detail) = (1 << 40, 7, 9);
+            let record = GcRecord { header, object, value, detail };
+            let expected = match kind {
+                Kind::GcStep => Event::GcStep { header, object, value, detail },
+                _ => Event::GcMeasured { header, object, value, detail },
+            };
+            assert_eq!(Event::decode(record.as_bytes()), Ok(expected));
+            let cut = &record.as_bytes()[..39];
+            assert_eq!(Event::decode(cut), Err(DecodeError::Short { kind: kind as u8, length: 39 }));
+        }
+    }
+
+    #[test]
     fn a_stack_may_be_sent_whole_or_cut_behind_its_last_frame() {
         let mut frames = [0; MAX_FRAMES];
         frames[..3].copy_from_slice(&[1, 2, 3]);
@@ -333,7 +363,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_an_event_or_an_error(kind in 0_u8..20, rest in prop::collection::vec(any::<u8>(), 0..1200)) {
+        fn any_bytes_give_an_event_or_an_error(kind in 0_u8..22, rest in prop::collection::vec(any::<u8>(), 0..1200)) {
             let mut record = vec![kind];
             record.extend(rest);
             for end in 0..record.len().min(64) {

@@ -34,11 +34,13 @@ pub enum Cause {
     DisplacedMapping,
     /// The begin or the end of an unmap or remap was not seen.
     UnpairedMapping,
+    /// Steps of a V8 collection were not seen, or came from more isolates than are kept: it has no record.
+    UnpairedGc,
 }
 
 impl Cause {
     /// How many causes there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -56,6 +58,7 @@ impl Cause {
         Self::MappingsFull,
         Self::DisplacedMapping,
         Self::UnpairedMapping,
+        Self::UnpairedGc,
     ];
 
     /// The name of the counter in the output.
@@ -75,6 +78,7 @@ impl Cause {
             Self::MappingsFull => "mappings_full",
             Self::DisplacedMapping => "displaced_mappings",
             Self::UnpairedMapping => "unpaired_mappings",
+            Self::UnpairedGc => "unpaired_gc",
         }
     }
 

@@ -51,8 +51,8 @@ impl Ring {
         self.newest_ns
     }
 
-    /// The next batch of what waits in the ring; `None` when it is empty. Stacks, and the life of processes, are shown
-    /// to `rare` as well.
+    /// The next batch of what waits in the ring; `None` when it is empty. Stacks, the life of processes, and steps
+    /// of V8's collections are shown to `rare` as well.
     pub fn take(&mut self, mut rare: impl FnMut(&[u8])) -> Option<(Bytes, u64)> {
         let inner = self.kernel.get_mut();
         while self.batch.len() < BATCH_BYTES {
@@ -78,10 +78,11 @@ fn time_ns(record: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
-/// Stacks are sent once each; the life of processes is nothing that happens often.
+/// Stacks are sent once each; the life of processes and collections are nothing that happens often.
 const fn is_rare(kind: u8) -> bool {
     const STACK: u8 = Kind::Stack as u8;
     const LAST_OF_LIFE: u8 = Kind::ObjectsChanged as u8;
     const MAPPING_STACK: u8 = Kind::MappingStack as u8;
-    matches!(kind, STACK..=LAST_OF_LIFE | MAPPING_STACK)
+    const GC_STEP: u8 = Kind::GcStep as u8;
+    matches!(kind, STACK..=LAST_OF_LIFE | MAPPING_STACK | GC_STEP)
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Mapped, MemoryLimit, Notice,
-    Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
-    SiteTick, Summary, Tick, V8, V8Heap, VerdictCounts,
+    Allocator, Capture, EndReason, Fragmentation, Gc, GcKind, Header, IsolateTick, Level, Losses, Mapped,
+    MemoryLimit, Notice, Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind,
+    SiteSummary, SiteTick, Summary, Tick, V8, V8Heap, V8Rss, VerdictCounts,
 };
 use super::verdict::{Subject, SubjectKind, VerdictRecord};
 use crate::symbol::Frame;
@@ -32,6 +32,7 @@ pub(crate) fn header() -> Header {
             ring_bytes: 64 << 20,
             children: false,
             mappings: false,
+            v8_only: false,
         },
         allocators: vec![Allocator {
             name: "jemalloc".into(),
@@ -40,7 +41,13 @@ pub(crate) fn header() -> Header {
             functions: vec!["malloc".into(), "free".into()],
             why: "the first malloc that the dynamic linker finds".into(),
         }],
-        v8: Some(V8 { path: "/usr/bin/node".into() }),
+        v8: Some(V8 {
+            path: "/usr/bin/node".into(),
+            build_id: Some("00ff".into()),
+            version: Some("11.3.244.8-node.38".into()),
+            found_by: "symbols".into(),
+            functions: vec!["v8::Heap::SizeOfObjects".into()],
+        }),
         runtimes: vec![Runtime {
             name: "lua".into(),
             visible: "what it asks from malloc".into(),
@@ -55,6 +62,50 @@ pub(crate) fn header() -> Header {
             cost_class: "emulated".into(),
         }],
     }
+}
+
+pub(crate) fn gc() -> Gc {
+    Gc {
+        t: 1.25,
+        pid: PID,
+        isolate: 1,
+        kind: GcKind::MarkCompact,
+        reason: Some("allocation limit".into()),
+        pause_ms: 12.5,
+        before_bytes: Some(80 << 20),
+        after_bytes: Some(60 << 20),
+        committed_bytes: Some(90 << 20),
+    }
+}
+
+pub(crate) fn v8_heap() -> V8Heap {
+    let isolate = IsolateTick {
+        isolate: 1,
+        heap: "0xcb95010".into(),
+        used_bytes: 60 << 20,
+        baseline_bytes: Some(58 << 20),
+        committed_bytes: Some(90 << 20),
+        limit_bytes: Some(4 << 30),
+        limit_source: Some("v8".into()),
+        collections: 40,
+        mark_compacts: 3,
+        pause_s: 0.25,
+        collections_per_s: 1.5,
+        pause_share: 0.012,
+        allocated_bytes_per_s: Some(2e6),
+        survival: Some(0.75),
+    };
+    let rss = V8Rss {
+        v8_used_bytes: 60 << 20,
+        v8_unused_bytes: Some(30 << 20),
+        external_bytes: 1 << 20,
+        native_live_bytes: 2 << 20,
+        allocator_slack_bytes: Some(3 << 20),
+        stack_bytes: 1 << 17,
+        file_bytes: 40 << 20,
+        other_bytes: 5 << 20,
+    };
+    V8Heap { used_bytes: Some(58 << 20), isolates: vec![isolate], rss: Some(rss) }
 }
 
 pub(crate) fn losses(lost: u64) -> Losses {
@@ -96,7 +147,7 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
             headroom_bytes: 1 << 30,
         }),
         fragmentation: Some(Fragmentation { utilisation: Some(0.8) }),
-        v8: Some(V8Heap { used_bytes: Some(5) }),
+        v8: Some(V8Heap { used_bytes: Some(5), ..V8Heap::default() }),
         losses: losses(lost),
         overhead: Overhead {
             events_per_s: 47_000.0,
@@ -299,9 +350,12 @@ pub(crate) fn verdict_of_file() -> VerdictRecord {
 
 /// One record of each kind, with every optional field filled in; [`Level`] and [`EndReason`] in all values.
 pub(crate) fn every_record() -> Vec<Record> {
-    let mut records = vec![Record::Header(header()), Record::Tick(tick(2.0, 1 << 20, 7))];
+    let tick = Tick { v8: Some(v8_heap()), ..tick(2.0, 1 << 20, 7) };
+    let mut records = vec![Record::Header(header()), Record::Tick(tick)];
     records.extend(sites().into_iter().map(Record::Site));
     records.extend([verdict(), verdict_of_file()].map(Record::Verdict));
+    let kinds = [GcKind::Scavenge, GcKind::MarkCompact, GcKind::MinorMarkSweep, GcKind::Unknown];
+    records.extend(kinds.map(|kind| Record::Gc(Gc { kind, ..gc() })));
     for level in [Level::Info, Level::Warning, Level::Error] {
         records.push(Record::Notice(notice(level, "1201 events were lost")));
     }

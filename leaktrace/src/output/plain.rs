@@ -53,6 +53,11 @@ impl<W: Write, N: Write> PlainWriter<W, N> {
         if let Some(rss) = tick.rss_bytes {
             let _ = write!(line, "  resident {}", text::bytes(rss));
         }
+        if let Some(v8) = tick.v8.as_ref().filter(|v8| !v8.isolates.is_empty()) {
+            let used = v8.isolates.iter().fold(0_u64, |sum, one| sum.saturating_add(one.used_bytes));
+            let per_s: f64 = v8.isolates.iter().map(|one| one.collections_per_s).sum();
+            let _ = write!(line, "  V8 {} ({per_s:.1} GC/s)", text::bytes(used));
+        }
         let _ = write!(line, "  lost {}", summary::losses(&tick.losses));
         // A tree may go through thousands of children; of those that are gone nothing follows.
         match tick.rss_bytes {
@@ -81,7 +86,7 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
                 self.comm = visible(&header.comm).into_owned();
                 return Ok(());
             }
-            Record::Site(_) => return Ok(()),
+            Record::Site(_) | Record::Gc(_) => return Ok(()),
             Record::Verdict(verdict) => {
                 format!("{:>7}  {}\n", text::duration(verdict.t), leak::line(verdict))
             }

@@ -75,6 +75,7 @@ impl OutputThread {
             Record::Tick(tick) => (tick.t, tick.pid),
             Record::Site(site) => (site.t, site.pid),
             Record::Verdict(verdict) => (verdict.t, verdict.pid.unwrap_or_default()),
+            Record::Gc(gc) => (gc.t, gc.pid),
             Record::Notice(notice) => (notice.t, notice.pid),
             Record::Summary(summary) => {
                 (summary.t, summary.processes.first().map_or(0, |process| process.pid))

@@ -33,11 +33,19 @@ pub enum Program {
     MappingReturn,
     /// Its return, by a plain probe on a `ret`.
     MappingRet,
+    /// Entry of a step of a V8 collection.
+    GcStep,
+    /// Entry of a V8 function that gives a size.
+    MeasureEnter,
+    /// Its return, by a return probe.
+    MeasureReturn,
+    /// Its return, by a plain probe on a `ret`.
+    MeasureRet,
 }
 
 impl Program {
     /// All programs, as they are loaded.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::AllocEnter,
         Self::AllocReturn,
         Self::AllocRet,
@@ -48,11 +56,15 @@ impl Program {
         Self::MappingEnter,
         Self::MappingReturn,
         Self::MappingRet,
+        Self::GcStep,
+        Self::MeasureEnter,
+        Self::MeasureReturn,
+        Self::MeasureRet,
     ];
 
-    /// Does it see calls of allocation functions?
+    /// Does it see what a trace is about: calls of allocation functions, or V8's collections?
     pub const fn sees_calls(self) -> bool {
-        matches!(self, Self::AllocEnter | Self::NewEnter)
+        matches!(self, Self::AllocEnter | Self::NewEnter | Self::MeasureEnter)
     }
 
     /// Is it about mappings, which are traced on request?
@@ -62,7 +74,12 @@ impl Program {
 
     /// Does it run at the return of a function, by the kernel's return probe?
     pub const fn is_return_probe(self) -> bool {
-        matches!(self, Self::AllocReturn | Self::MappingReturn)
+        matches!(self, Self::AllocReturn | Self::MappingReturn | Self::MeasureReturn)
+    }
+
+    /// Is it about V8's heap? Such programs are loaded once a process has one.
+    pub const fn is_v8(self) -> bool {
+        matches!(self, Self::GcStep | Self::MeasureEnter | Self::MeasureReturn | Self::MeasureRet)
     }
 
     /// Name of the program in the BPF object.
@@ -78,6 +95,10 @@ impl Program {
             Self::MappingEnter => "mapping_enter",
             Self::MappingReturn => "mapping_return",
             Self::MappingRet => "mapping_ret",
+            Self::GcStep => "gc_step",
+            Self::MeasureEnter => "measure_enter",
+            Self::MeasureReturn => "measure_return",
+            Self::MeasureRet => "measure_ret",
         }
     }
 }
@@ -113,6 +134,9 @@ pub enum LinkError {
     /// By a perf link.
     #[error(transparent)]
     Perf(#[from] ProgramError),
+    /// The kernel does not take a program.
+    #[error("{0}: {1}")]
+    Load(&'static str, #[source] ProgramError),
     /// By a link of many probes.
     #[error(transparent)]
     Multi(#[from] io::Error),
@@ -131,6 +155,9 @@ impl From<io::ErrorKind> for LinkError {
 pub trait Linker {
     /// The kind of kernel link, as the output names it.
     fn kind(&self) -> &'static str;
+
+    /// Loads a program, whose probes may then be put in place.
+    fn load(&mut self, ebpf: &mut Ebpf, program: Program) -> Result<(), LinkError>;
 
     /// Puts probes in place that are [alike](AttachPoint::is_like): all of them, or none.
     fn attach(&self, ebpf: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError>;
@@ -151,17 +178,21 @@ impl Linker for PerfLinks {
         "perf"
     }
 
+    fn load(&mut self, ebpf: &mut Ebpf, program: Program) -> Result<(), LinkError> {
+        uprobe(ebpf, program)?.load().map_err(|error| LinkError::Load(program.name(), error))
+    }
+
     fn attach(&self, ebpf: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {
         points.iter().map(|point| perf_link(ebpf, point)).collect()
     }
 }
 
+fn uprobe(ebpf: &mut Ebpf, program: Program) -> Result<&mut UProbe, ProgramError> {
+    ebpf.program_mut(program.name()).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
 fn perf_link(ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, LinkError> {
-    let program: &mut UProbe = ebpf
-        .program_mut(point.program.name())
-        .ok_or(ProgramError::NotLoaded)?
-        .try_into()
-        .map_err(LinkError::Perf)?;
+    let program = uprobe(ebpf, point.program)?;
     let at = UProbeAttachPoint {
         location: UProbeAttachLocation::AbsoluteOffset(point.file_offset),
         cookie: Some(point.cookie),

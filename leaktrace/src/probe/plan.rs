@@ -20,6 +20,7 @@ use crate::target::{
     elf::Object,
     maps::{FileId, Mapping},
     memory::Memory,
+    v8::V8,
 };
 
 /// How returns are seen.
@@ -104,9 +105,10 @@ pub struct Circumstances<'a> {
     pub own: &'a HashSet<(FileId, u64)>,
 }
 
-/// Plans the probes for `allocators`, and one for the dynamic `linker`'s announcements.
+/// Plans the probes for `allocators` and for V8, and one for the dynamic `linker`'s announcements.
 pub fn plan(
     allocators: &[Allocator],
+    v8: &[V8],
     linker: Option<&(std::sync::Arc<Object>, FoundFunction)>,
     circumstances: &Circumstances<'_>,
 ) -> Plan {
@@ -121,6 +123,9 @@ pub fn plan(
                 .push(format!("{} has no function that can be probed", allocator.object.display_path));
         }
     }
+    for v8 in v8 {
+        Planner::new(&v8.object, &v8.functions, circumstances).add_to(&mut plan);
+    }
     // Two functions may end in the same returns, and two allocators share a function: one probe there sees both.
     let mut places = BTreeSet::new();
     plan.probes.retain(|probe| places.insert((probe.path.clone(), probe.file_offset, probe.program.name())));
@@ -130,10 +135,13 @@ pub fn plan(
         Program::ObjectsChanged => 0,
         Program::FreeEnter => 1,
         Program::AllocReturn | Program::AllocRet | Program::NewRet => 2,
-        Program::AllocEnter | Program::NewEnter => 3,
+        Program::MeasureReturn | Program::MeasureRet => 2,
+        Program::AllocEnter | Program::NewEnter | Program::MeasureEnter => 3,
         // Mappings last: those that an allocator makes within a call are known by the call.
         Program::MappingReturn | Program::MappingRet => 4,
         Program::MappingEnter => 5,
+        // A collection that is seen is seen whole.
+        Program::GcStep => 6,
     });
     plan
 }
@@ -154,8 +162,9 @@ impl<'a> Planner<'a> {
     fn new(object: &'a Object, functions: &'a [FoundFunction], circumstances: &'a Circumstances<'a>) -> Self {
         let traced: Vec<_> = functions.iter().filter_map(|one| Some((one, one.spec()?))).collect();
         let live = Live { maps: circumstances.maps, memory: circumstances.memory };
-        let returns =
-            traced.iter().filter(|(_, spec)| !matches!(spec.role, Role::Free | Role::ObjectsChanged));
+        let returns = traced
+            .iter()
+            .filter(|(_, spec)| !matches!(spec.role, Role::Free | Role::ObjectsChanged | Role::CollectStep));
         Self {
             object,
             circumstances,
@@ -218,12 +227,13 @@ impl<'a> Planner<'a> {
             Role::ObjectsChanged => {
                 probes.push(make(Program::ObjectsChanged, Sees::Entry, at(&entry), entry.cost)?);
             }
+            Role::CollectStep => probes.push(make(Program::GcStep, Sees::Entry, at(&entry), entry.cost)?),
             _ if by_return_probe => {
                 // The return probe's own entry hit shares the instruction, and its trap, with the entry probe.
-                let (enters, returns) = if spec.role.is_mapping() {
-                    (Program::MappingEnter, Program::MappingReturn)
-                } else {
-                    (Program::AllocEnter, Program::AllocReturn)
+                let (enters, returns) = match spec.role {
+                    Role::Measure => (Program::MeasureEnter, Program::MeasureReturn),
+                    role if role.is_mapping() => (Program::MappingEnter, Program::MappingReturn),
+                    _ => (Program::AllocEnter, Program::AllocReturn),
                 };
                 probes.push(make(returns, Sees::Return, at(&entry), entry.cost)?);
                 probes.push(make(enters, Sees::Entry, at(&entry), entry.cost)?);
@@ -231,6 +241,7 @@ impl<'a> Planner<'a> {
             role => {
                 let (enters, returns) = match role {
                     Role::New => (Program::NewEnter, Program::NewRet),
+                    Role::Measure => (Program::MeasureEnter, Program::MeasureRet),
                     role if role.is_mapping() => (Program::MappingEnter, Program::MappingRet),
                     _ => (Program::AllocEnter, Program::AllocRet),
                 };
@@ -332,7 +343,7 @@ fn arguments(spec: &FunctionSpec) -> Vec<Argument> {
     match spec.role {
         Role::Map | Role::Remap => vec![First, Second, Third, Fourth],
         Role::Unmap => vec![First, Second],
-        Role::Protect => vec![First, Second, Third],
+        Role::Protect | Role::CollectStep => vec![First, Second, Third],
         _ => {
             let named = [spec.size, spec.count, spec.pointer].into_iter();
             named.filter(|one| *one != Argument::None).collect()

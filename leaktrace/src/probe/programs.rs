@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint, UProbe},
+    programs::{ProgramError, RawTracePoint},
 };
-use leaktrace_common::{CallSlot, Loss, MappingSlot, maps};
+use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot, maps};
 
 use super::{
     links::{AttachPoint, Link, LinkError, Linker, PerfLinks, Program},
@@ -65,6 +65,8 @@ pub struct Programs {
     ring: Option<RingBuf<MapData>>,
     ring_bytes: u32,
     log_level: u8,
+    /// The programs for V8 are loaded.
+    has_v8: bool,
 }
 
 impl Programs {
@@ -78,6 +80,7 @@ impl Programs {
         }
         check_value_size::<CallSlot>(&ebpf, maps::CALLS)?;
         check_value_size::<MappingSlot>(&ebpf, maps::MAPPING_CALLS)?;
+        check_value_size::<MeasureSlot>(&ebpf, maps::MEASURES)?;
         let losses = PerCpuArray::try_from(take_map(&mut ebpf, maps::LOSSES)?).map_err(map_failure)?;
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
@@ -89,6 +92,7 @@ impl Programs {
             ring: Some(ring),
             ring_bytes: ring_size(settings.ring_bytes),
             log_level: settings.log_level,
+            has_v8: false,
         })
     }
 
@@ -107,8 +111,15 @@ impl Programs {
         self.linker.kind()
     }
 
-    /// Puts probes in place that are [alike](AttachPoint::is_like): all of them, or none.
+    /// Puts probes in place that are [alike](AttachPoint::is_like): all of them, or none. The programs for V8 are loaded
+    /// when the first of their probes is.
     pub fn attach(&mut self, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {
+        if points.iter().any(|point| point.program.is_v8()) && !self.has_v8 {
+            for program in Program::ALL.into_iter().filter(|one| one.is_v8()) {
+                self.linker.load(&mut self.ebpf, program)?;
+            }
+            self.has_v8 = true;
+        }
         self.linker.attach(&mut self.ebpf, points)
     }
 
@@ -144,10 +155,10 @@ impl Programs {
 
 /// Loads the programs that probes run, for the kind of link that is to hold them.
 fn linker(bytes: &[u8], ebpf: &mut Ebpf, settings: &Settings) -> Result<Box<dyn Linker + Send>, Failure> {
-    // What is not asked for costs nothing: not even the verifier's time.
-    let wanted = || Program::ALL.into_iter().filter(|one| settings.mappings || !one.is_mapping());
     if settings.links != Links::Perf {
-        match MultiLinks::load(bytes, ebpf, wanted()) {
+        let links = MultiLinks::new(bytes, ebpf)
+            .and_then(|mut links| load_asked(&mut links, ebpf, settings).map(|()| links));
+        match links {
             Ok(links) => return Ok(Box::new(links)),
             Err(error) if settings.links == Links::Multi => {
                 let message = format!("this kernel takes no programs for uprobe_multi links ({error})");
@@ -156,10 +167,18 @@ fn linker(bytes: &[u8], ebpf: &mut Ebpf, settings: &Settings) -> Result<Box<dyn 
             Err(error) => tracing::debug!("perf links, as uprobe_multi programs do not load: {error}"),
         }
     }
-    for program in wanted() {
-        load_probe(ebpf, program).map_err(|error| program_failure(program.name(), &error))?;
-    }
-    Ok(Box::new(PerfLinks))
+    let mut links = PerfLinks;
+    load_asked(&mut links, ebpf, settings).map_err(|error| match error {
+        LinkError::Load(name, error) => program_failure(name, &error),
+        error => Failure::new(ExitCode::Internal, format!("the BPF programs cannot be loaded: {error}")),
+    })?;
+    Ok(Box::new(links))
+}
+
+/// What is not asked for costs nothing: not even the verifier's time.
+fn load_asked(linker: &mut dyn Linker, ebpf: &mut Ebpf, settings: &Settings) -> Result<(), LinkError> {
+    let is_asked = |one: &Program| !one.is_v8() && (settings.mappings || !one.is_mapping());
+    Program::ALL.into_iter().filter(is_asked).try_for_each(|program| linker.load(ebpf, program))
 }
 
 fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
@@ -189,11 +208,6 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
 fn ring_size(asked: u32) -> u32 {
     const PAGE: u32 = 4096;
     asked.clamp(PAGE, 1 << 30).next_power_of_two()
-}
-
-fn load_probe(ebpf: &mut Ebpf, program: Program) -> Result<(), ProgramError> {
-    let program: &mut UProbe = ebpf.program_mut(program.name()).ok_or(ProgramError::NotLoaded)?.try_into()?;
-    program.load()
 }
 
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), ProgramError> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    cli::Only,
     error::{ExitCode, Failure},
     output::record,
     probe::{
@@ -21,6 +22,7 @@ use crate::{
         memory::Memory,
         process::Process,
         runtime::Runtime,
+        v8::{FoundBy, V8},
     },
 };
 
@@ -29,6 +31,7 @@ use crate::{
 struct Known {
     allocators: Vec<Allocator>,
     linker: Option<(Arc<Object>, FoundFunction)>,
+    v8: Vec<V8>,
 }
 
 /// Finds allocators and places probes, for all processes of a trace.
@@ -36,6 +39,7 @@ pub(super) struct Attacher {
     pub(super) programs: Programs,
     options: DiscoverOptions,
     nop5_is_cheap: bool,
+    only: Only,
     known: HashMap<FileId, Known>,
     /// Files and offsets at which probes were placed.
     placed: HashSet<(FileId, u64)>,
@@ -52,6 +56,8 @@ pub(super) struct Attached {
     sees_calls: bool,
     /// Files that were looked at, with or without an allocator.
     seen: BTreeSet<FileId>,
+    /// V8, in the files that are mapped.
+    v8: Vec<V8>,
 }
 
 impl Attached {
@@ -64,8 +70,14 @@ impl Attached {
     /// Lets go of the probes in files that are mapped no more.
     fn drop_unmapped(&mut self, mapped: &BTreeSet<FileId>) {
         self.seen.retain(|file| mapped.contains(file));
+        self.v8.retain(|v8| mapped.contains(&v8.object.identity));
         let links = self.links.extract_if(|file, _| !mapped.contains(file)).collect();
         Self { links, ..Self::default() }.detach();
+    }
+
+    /// V8, in the files that are mapped.
+    pub(super) fn v8(&self) -> &[V8] {
+        &self.v8
     }
 
     /// Is any allocation function probed?
@@ -106,13 +118,15 @@ pub(super) struct Found {
     pub(super) probes: Vec<PlannedProbe>,
     /// Runtimes with a heap of their own.
     pub(super) runtimes: Vec<Runtime>,
+    /// V8, and its version where it is known.
+    pub(super) v8: Vec<(V8, Option<String>)>,
     /// What the reader should know: code and sentence.
     pub(super) notices: Vec<(&'static str, String)>,
 }
 
 impl Attacher {
-    pub(super) fn new(programs: Programs, options: DiscoverOptions, nop5_is_cheap: bool) -> Self {
-        Self { programs, options, nop5_is_cheap, known: HashMap::new(), placed: HashSet::new() }
+    pub(super) fn new(programs: Programs, options: DiscoverOptions, nop5_is_cheap: bool, only: Only) -> Self {
+        Self { programs, options, nop5_is_cheap, only, known: HashMap::new(), placed: HashSet::new() }
     }
 
     /// Looks at the process's mappings and probes what is new in them; where they are settled, what is mapped no more
@@ -140,17 +154,52 @@ impl Attacher {
         let discovered = self.discover(process, maps, &new, &mut found);
         attached.seen.extend(&new);
         let known: Vec<Known> = new.iter().filter_map(|file| self.known.get(file).cloned()).collect();
-        let allocators: Vec<Allocator> = known.iter().flat_map(|one| one.allocators.clone()).collect();
-        let linker = known.iter().find_map(|one| one.linker.clone());
-        let plan = self.plan(process, returns, maps, &allocators, linker.as_ref())?;
-        self.put_in_place(process, index, plan, &allocators, linker.as_ref(), attached, &mut found)?;
+        let mut targets = Targets {
+            allocators: known.iter().flat_map(|one| one.allocators.clone()).collect(),
+            v8: known.iter().flat_map(|one| one.v8.clone()).collect(),
+            linker: known.iter().find_map(|one| one.linker.clone()),
+        };
+        if self.only == Only::V8 {
+            targets.allocators.clear();
+        }
+        if self.only == Only::Heap {
+            targets.v8.clear();
+        }
+        let memory = memory_of(process)?;
+        let plan = self.plan(&memory, returns, maps, &targets);
+        self.put_in_place(process, index, plan, &targets, attached, &mut found)?;
+        for v8 in &targets.v8 {
+            match v8.found_by {
+                FoundBy::Symbols => {}
+                FoundBy::CallOrder => found.notices.push(("v8_sizes_only", sizes_only_sentence(v8))),
+                FoundBy::Nothing => found.notices.push(("v8_unreadable", unreadable_sentence(v8))),
+            }
+            attached.v8.push(v8.clone());
+            found.v8.push((v8.clone(), v8.version(maps, &memory)));
+        }
         // Also where only the dynamic linker was found: it will tell when the allocator's library is mapped.
         attached.sees_calls |= found.probes.iter().any(|probe| probe.program.sees_calls());
         if !attached.sees_calls {
             discovered?;
+            self.demand_v8(process, attached)?;
         }
-        found.allocators = allocators;
+        found.allocators = targets.allocators;
         Ok(found)
+    }
+
+    /// Where only V8 is to be watched, there must be one.
+    fn demand_v8(&self, process: &Process, attached: &Attached) -> Result<(), Failure> {
+        if self.only != Only::V8 {
+            return Ok(());
+        }
+        let message = match attached.v8.first() {
+            Some(v8) => unreadable_sentence(v8),
+            None => format!(
+                "no V8 found in process {} ({}): --only v8 has nothing to watch there",
+                process.pid, process.comm
+            ),
+        };
+        Err(Failure::new(ExitCode::Unsupported, message))
     }
 
     /// Learns what the new files hold, as far as no other process's look has taught it.
@@ -175,11 +224,14 @@ impl Attacher {
         for file in unknown.iter().filter_map(Mapping::file_id) {
             self.known.entry(file).or_default();
         }
-        let Discovery { allocators, linker, runtimes, notices } = discovery?;
+        let Discovery { allocators, linker, runtimes, v8, notices } = discovery?;
         found.runtimes = runtimes;
         found.notices.extend(notices.into_iter().map(|sentence| ("discovery", sentence)));
         for allocator in allocators {
             self.known.entry(allocator.object.identity).or_default().allocators.push(allocator);
+        }
+        for v8 in v8 {
+            self.known.entry(v8.object.identity).or_default().v8.push(v8);
         }
         if let Some(linker) = linker {
             let file = linker.0.identity;
@@ -188,25 +240,14 @@ impl Attacher {
         Ok(())
     }
 
-    fn plan(
-        &self,
-        process: &Process,
-        returns: Returns,
-        maps: &[Mapping],
-        allocators: &[Allocator],
-        linker: Option<&(Arc<Object>, FoundFunction)>,
-    ) -> Result<Plan, Failure> {
-        let memory = Memory::open(process.pid).map_err(|error| {
-            let pid = process.pid;
-            let message = format!("cannot read the memory of process {pid} to check its code: {error}");
-            Failure::new(ExitCode::NoPermission, message)
-        })?;
+    fn plan(&self, memory: &Memory, returns: Returns, maps: &[Mapping], targets: &Targets) -> Plan {
         let nop5_is_cheap = self.nop5_is_cheap;
-        Ok(plan(
-            allocators,
-            linker,
-            &Circumstances { maps, memory: &memory, returns, nop5_is_cheap, own: &self.placed },
-        ))
+        plan(
+            &targets.allocators,
+            &targets.v8,
+            targets.linker.as_ref(),
+            &Circumstances { maps, memory, returns, nop5_is_cheap, own: &self.placed },
+        )
     }
 
     /// Puts probes in place that are alike: by one link, or, where one of them is refused, each by itself. So one that
@@ -227,19 +268,19 @@ impl Attacher {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the plan, what it is about, and where its parts go")]
     fn put_in_place(
         &mut self,
         process: &Process,
         index: u16,
         plan: Plan,
-        allocators: &[Allocator],
-        linker: Option<&(Arc<Object>, FoundFunction)>,
+        targets: &Targets,
         attached: &mut Attached,
         found: &mut Found,
     ) -> Result<(), Failure> {
         let Some(pid) = NonZeroU32::new(process.pid) else { return Ok(()) };
-        let objects = allocators.iter().map(|one| &one.object).chain(linker.map(|(object, _)| object));
+        let linker = targets.linker.as_ref().map(|(object, _)| object);
+        let allocators = targets.allocators.iter().map(|one| &one.object);
+        let objects = allocators.chain(targets.v8.iter().map(|one| &one.object)).chain(linker);
         let files: HashMap<_, _> =
             objects.map(|object| (object.open_path.clone(), object.identity)).collect();
         found.notices.extend(plan.left_out.into_iter().map(|sentence| ("not_traced", sentence)));
@@ -297,7 +338,49 @@ fn attach_point(probe: &PlannedProbe, index: u16, pid: NonZeroU32) -> AttachPoin
     }
 }
 
+/// What is to be probed in the files that are new.
+struct Targets {
+    allocators: Vec<Allocator>,
+    v8: Vec<V8>,
+    linker: Option<(Arc<Object>, FoundFunction)>,
+}
+
+fn memory_of(process: &Process) -> Result<Memory, Failure> {
+    Memory::open(process.pid).map_err(|error| {
+        let pid = process.pid;
+        let message = format!("cannot read the memory of process {pid} to check its code: {error}");
+        Failure::new(ExitCode::NoPermission, message)
+    })
+}
+
+fn sizes_only_sentence(v8: &V8) -> String {
+    format!(
+        "the names of V8's functions in {} were stripped: collections are seen by their sizes alone, without kind and \
+         reason, after the first few; and there is no verdict on the heap",
+        v8.object.display_path
+    )
+}
+
+fn unreadable_sentence(v8: &V8) -> String {
+    format!(
+        "V8 is in {}, but its heap cannot be read: the names of its functions were stripped, and its code is not as \
+         expected",
+        v8.object.display_path
+    )
+}
+
 impl Found {
+    /// V8 as the output shows it.
+    pub(super) fn v8_record(&self) -> Option<record::V8> {
+        self.v8.first().map(|(v8, version)| record::V8 {
+            path: v8.object.display_path.clone(),
+            build_id: v8.object.build_id.clone(),
+            version: version.clone(),
+            found_by: v8.found_by.name().to_owned(),
+            functions: v8.functions.iter().map(|one| one.symbol.clone()).collect(),
+        })
+    }
+
     /// The allocators as the output shows them.
     pub(super) fn allocator_records(&self) -> Vec<record::Allocator> {
         self.allocators.iter().map(allocator_record).collect()
@@ -320,8 +403,10 @@ impl Found {
             let ns = match probe.program {
                 // The return probe shares its trap with the entry probe; what it adds is the way back, the stack
                 // and the record: measured by `cargo xtask bench`, docs/overhead.md.
-                Program::AllocReturn | Program::MappingReturn => 1_200,
-                Program::AllocRet | Program::NewRet | Program::MappingRet => probe.cost.estimated_ns() + 700,
+                Program::AllocReturn | Program::MappingReturn | Program::MeasureReturn => 1_200,
+                Program::AllocRet | Program::NewRet | Program::MappingRet | Program::MeasureRet => {
+                    probe.cost.estimated_ns() + 700
+                }
                 _ => probe.cost.estimated_ns(),
             };
             *costs.entry(probe.cookie.function).or_default() += ns;

@@ -24,6 +24,7 @@ use crate::{
         memory::Memory,
         process::Process,
         system::System,
+        v8::FoundBy,
     },
 };
 
@@ -187,7 +188,8 @@ fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), F
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
     let own = HashSet::new();
     let circumstances = Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap, own: &own };
-    let plan = plan(&found.allocators, found.linker.as_ref(), &circumstances);
+    let plan = plan(&found.allocators, &found.v8, found.linker.as_ref(), &circumstances);
+    v8(&found, &maps, &memory, report);
     probes(&plan, report);
     Ok(())
 }
@@ -228,6 +230,29 @@ fn allocators(found: &Discovery, report: &mut DoctorReport) {
     }
     for notice in &found.notices {
         report.checks.push(check("discovery", Status::Warning, notice.clone(), None));
+    }
+}
+
+/// V8, and how much of its heap can be read.
+fn v8(found: &Discovery, maps: &[Mapping], memory: &Memory, report: &mut DoctorReport) {
+    for v8 in &found.v8 {
+        let version = v8.version(maps, memory).unwrap_or_else(|| "of unknown version".to_owned());
+        let path = &v8.object.display_path;
+        let (status, how, remedy) = match v8.found_by {
+            FoundBy::Symbols => (Status::Ok, format!("{} functions found by name", v8.functions.len()), None),
+            FoundBy::CallOrder => (
+                Status::Warning,
+                "its names were stripped; what gives the heap's size was found in its code".to_owned(),
+                Some("kinds and reasons of collections, and verdicts on the heap, need a build with symbols"),
+            ),
+            FoundBy::Nothing => (
+                Status::Warning,
+                "its names were stripped, and its code is not as expected: its heap cannot be read"
+                    .to_owned(),
+                Some("use a build with symbols"),
+            ),
+        };
+        report.checks.push(check("V8", status, format!("V8 {version} in {path}: {how}"), remedy));
     }
 }
 

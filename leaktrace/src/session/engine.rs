@@ -2,7 +2,7 @@
 //! happens here: names are found, files written and terminals drawn on other threads.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     path::PathBuf,
     thread::{Builder, JoinHandle},
@@ -33,7 +33,7 @@ use crate::{
         thread::OutputThread,
     },
     symbol::{Options as SymbolOptions, Request, Symbolizer, culprit},
-    target::maps,
+    target::{maps, v8::Hook},
 };
 
 /// The ring is looked at this often while events come, and this seldom while none do. The kernel wakes us by itself
@@ -43,6 +43,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_mi
 const NAMES_EVERY: Duration = Duration::from_millis(200);
 /// So many batches are taken before commands are looked at again.
 const BATCHES_AT_ONCE: usize = 16;
+/// So many heaps of V8 are told of.
+const MAX_HEAPS: usize = 4096;
 /// How long the end waits for names that were asked for.
 const NAMES_AT_END: Duration = Duration::from_secs(3);
 
@@ -55,6 +57,8 @@ pub(super) enum Happening {
     Exec(u16),
     /// The list of loaded objects changed.
     ObjectsChanged(u16),
+    /// A heap of V8 that was not seen before, by its address.
+    Heap(u16, u64),
 }
 
 /// What the supervisor tells the engine.
@@ -150,6 +154,7 @@ fn run(
             happenings: setup.happenings,
             symbolizer,
             processes: HashMap::new(),
+            heaps: HashSet::new(),
             records: Vec::new(),
             pause: PAUSE.0,
             names_due: Instant::now() + NAMES_EVERY / 2,
@@ -184,6 +189,8 @@ struct EventThread {
     happenings: UnboundedSender<Happening>,
     symbolizer: Symbolizer,
     processes: HashMap<u16, Watched>,
+    /// Heaps of V8 that were told of.
+    heaps: HashSet<(u16, u64)>,
     records: Vec<Record>,
     pause: Duration,
     names_due: Instant,
@@ -282,7 +289,20 @@ impl EventThread {
                 }
                 return;
             }
-            Event::Exec { .. } => Happening::Exec(process),
+            Event::Exec { .. } => {
+                self.heaps.retain(|(of, _)| *of != process);
+                Happening::Exec(process)
+            }
+            Event::GcStep { header, object, .. } => {
+                let is_heap = matches!(
+                    Hook::of_function(header.function),
+                    Some(Hook::Scavenge | Hook::MarkCompact | Hook::MinorMarkSweep)
+                );
+                if !is_heap || self.heaps.len() >= MAX_HEAPS || !self.heaps.insert((process, *object)) {
+                    return;
+                }
+                Happening::Heap(process, *object)
+            }
             Event::ObjectsChanged { .. } => Happening::ObjectsChanged(process),
             Event::Fork { .. } => Happening::Fork,
             _ => return,

@@ -10,6 +10,7 @@ use super::{
     input::Fact,
     safety::decide_returns,
     supervisor::{Supervisor, Traced},
+    v8::Heaps,
 };
 use crate::{
     error::Failure,
@@ -38,6 +39,7 @@ impl Supervisor {
                     && let Ok(process) = Process::open(traced.process.pid)
                 {
                     traced.process = process;
+                    traced.heaps = Heaps::default();
                     let comm = traced.process.comm.clone();
                     self.engine.tell(Fact::Renamed { process: index, comm });
                 }
@@ -45,6 +47,7 @@ impl Supervisor {
                 self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
             }
             Happening::ObjectsChanged(index) => self.look(index, false),
+            Happening::Heap(index, heap) => self.meet_heap(index, heap),
         }
     }
 
@@ -151,7 +154,7 @@ impl Supervisor {
         // It may be on its way to another image, with its libraries not mapped yet.
         let now = Instant::now();
         self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
-        self.processes.insert(index, Traced { process, returns, attached, why_not });
+        self.processes.insert(index, Traced { process, returns, attached, why_not, heaps: Heaps::default() });
         true
     }
 

@@ -65,6 +65,27 @@ pub enum Fact {
         /// Their names.
         names: Vec<String>,
     },
+    /// A process contains V8.
+    V8 {
+        /// Index of the process.
+        process: u16,
+        /// V8's version, where it is known.
+        version: Option<String>,
+        /// Only sizes of its heaps are seen: the names of its other functions were stripped.
+        #[serde(default)]
+        sizes_only: bool,
+    },
+    /// The limit of one of V8's heaps.
+    HeapLimit {
+        /// Index of the process.
+        process: u16,
+        /// Address of the heap.
+        heap: u64,
+        /// The limit in bytes.
+        limit_bytes: u64,
+        /// Where it is known from.
+        source: String,
+    },
     /// What tracing takes from the target.
     Costs {
         /// Nanoseconds that a record of a function costs, by number of the function.
@@ -130,8 +151,20 @@ pub struct ProcessUsage {
     /// The limit on memory that it will reach first. Recordings of earlier versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<MemoryLimit>,
+    /// Its resident pages by use, where it contains V8. Recordings of earlier versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<Pages>,
     /// Its children that are not traced: asked for where `--children` was not given.
     pub untraced_children: Vec<Child>,
+}
+
+/// Resident pages by use, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pages {
+    /// Stacks of threads.
+    pub stack_bytes: u64,
+    /// Pages of the C library's allocator.
+    pub allocator_bytes: u64,
 }
 
 /// A child process that is not traced.

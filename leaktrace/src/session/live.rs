@@ -19,11 +19,12 @@ use super::{
     sinks,
     supervisor::{Signals, Supervisor, Traced},
     under_way::UnderWay,
+    v8::Heaps,
 };
 use crate::{
-    cli::{GeneralOptions, TraceOptions},
+    cli::{GeneralOptions, Only, TraceOptions},
     error::{ExitCode, Failure},
-    output::record::{Capture, Header, SCHEMA, V8},
+    output::record::{Capture, Header, SCHEMA},
     probe::{
         plan::Returns,
         programs::{Programs, Settings},
@@ -74,7 +75,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         mappings: options.capture.mmap,
     };
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
-    let mut attacher = Attacher::new(programs, discover, nop5_is_cheap);
+    let mut attacher = Attacher::new(programs, discover, nop5_is_cheap, options.capture.only);
     let (returns, why) = decide_returns(&process, &system, &mut attacher, options.tuning.plain_probes)?;
 
     let clock = Clock::start();
@@ -120,7 +121,9 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         launched,
     };
     supervisor.tell_found(0, pid, &found, true);
-    supervisor.processes.insert(0, Traced { process, returns, attached, why_not: None });
+    supervisor
+        .processes
+        .insert(0, Traced { process, returns, attached, why_not: None, heaps: Heaps::default() });
     if supervisor.children {
         supervisor.follow_children();
     }
@@ -159,7 +162,6 @@ fn header(
     returns: Returns,
     why: Option<String>,
 ) -> Header {
-    let v8 = found.runtimes.iter().find(|runtime| runtime.name.contains("V8"));
     let exe = process.exe.as_ref().map(|path| path.to_string_lossy().into_owned());
     Header {
         t: 0.0,
@@ -168,7 +170,7 @@ fn header(
         wall_time: wall_time(),
         pid: process.pid,
         comm: process.comm.clone(),
-        v8: v8.map(|_| V8 { path: exe.clone().unwrap_or_default() }),
+        v8: found.v8_record(),
         exe,
         kernel: system.release.clone(),
         capture: Capture {
@@ -184,6 +186,7 @@ fn header(
             ring_bytes: u64::from(attacher.programs.ring_bytes()),
             children: options.capture.children,
             mappings: options.capture.mmap,
+            v8_only: options.capture.only == Only::V8,
         },
         allocators: found.allocator_records(),
         runtimes: found.runtime_records(),

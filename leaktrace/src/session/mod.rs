@@ -21,6 +21,7 @@ mod sinks;
 mod supervisor;
 mod traced;
 mod under_way;
+mod v8;
 mod verdicts;
 mod watch;
 
@@ -28,7 +29,7 @@ mod watch;
 mod tests;
 
 pub use classify::verdict_of;
-pub use input::{Child, Fact, Input, ProcessUsage, Tick};
+pub use input::{Child, Fact, Input, Pages, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
 

@@ -21,6 +21,7 @@ use super::{
     input::{Fact, Input, Tick},
     ranking::{self, View},
     traced::{Names, Traced, is_code, process_summary},
+    v8::V8State,
     verdicts::{Moment, Verdicts},
 };
 
@@ -38,6 +39,8 @@ pub struct Pipeline {
     start_ns: u64,
     /// Mappings are traced, so that their figures mean something.
     mappings: bool,
+    /// No allocation is traced.
+    v8_only: bool,
     t: f64,
     costs_ns: [u32; 256],
     losses: LossCounts,
@@ -63,6 +66,7 @@ impl Pipeline {
             past_losses: LossCounts::default(),
             start_ns: 0,
             mappings: false,
+            v8_only: false,
             t: 0.0,
             costs_ns: [0; 256],
             losses: LossCounts::default(),
@@ -104,6 +108,16 @@ impl Pipeline {
                     traced.runtimes.clone_from(names);
                 }
             }
+            Fact::V8 { process, version, sizes_only } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.v8.found(version.as_deref(), *sizes_only);
+                }
+            }
+            Fact::HeapLimit { process, heap, limit_bytes, source } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.v8.limit(*heap, *limit_bytes, source);
+                }
+            }
             Fact::Costs { ns } => {
                 for &(function, ns) in ns {
                     self.costs_ns[usize::from(function)] = ns;
@@ -122,6 +136,7 @@ impl Pipeline {
     fn start(&mut self, header: &Header, start_ns: u64, out: &mut Vec<Record>) {
         self.start_ns = start_ns;
         self.mappings = header.capture.mappings;
+        self.v8_only = header.capture.v8_only;
         out.push(Record::Header(header.clone()));
     }
 
@@ -135,6 +150,7 @@ impl Pipeline {
             resident: Series::default(),
             accounted: Series::default(),
             runtimes: Vec::new(),
+            v8: V8State::new(self.v8_only),
             watch: None,
             is_waiting,
             gone: false,
@@ -188,6 +204,12 @@ impl Pipeline {
         };
         let code = &traced.code;
         traced.tracker.apply(event, &|address| is_code(code, address));
+        if matches!(
+            event,
+            Event::GcStep { .. } | Event::GcMeasured { .. } | Event::Exit { .. } | Event::Exec { .. }
+        ) {
+            out.extend(traced.v8.apply(event, traced.pid, self.start_ns).map(Record::Gc));
+        }
         if let Event::Exec { header, .. } = event {
             self.exec(header, out);
         }
@@ -232,6 +254,7 @@ impl Pipeline {
         let overhead = self.overhead(tick);
         for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
             traced.tracker.tick(tick.t);
+            traced.observe_v8(tick.t, &self.names);
             for finding in traced.findings() {
                 out.push(notice(tick.t, traced.pid, finding.level, finding.code, finding.message));
             }
@@ -279,6 +302,7 @@ impl Pipeline {
             && let Some(traced) = self.processes.remove(&oldest)
         {
             self.past_losses.merge(&traced.tracker.losses());
+            self.past_losses.add(Cause::UnpairedGc, traced.v8.unpaired());
             self.past.push(process_summary(&traced, self.mappings));
         }
     }
@@ -304,6 +328,7 @@ impl Pipeline {
         counts.add(Cause::OutOfOrder, self.order.out_of_order());
         for traced in self.processes.values() {
             counts.merge(&traced.tracker.losses());
+            counts.add(Cause::UnpairedGc, traced.v8.unpaired());
         }
         let causes = counts.iter().filter(|(_, count)| *count > 0);
         let causes = causes.map(|(name, count)| (name.to_owned(), count)).collect();
@@ -350,7 +375,7 @@ impl Pipeline {
             mapped: self.mappings.then(|| traced.mapped()),
             memory_limit: traced.usage.as_ref().and_then(|usage| usage.limit.clone()),
             fragmentation: None,
-            v8: None,
+            v8: traced.v8.tick(traced, self.t),
             losses: losses.clone(),
             overhead: overhead.clone(),
             sites: ranking::largest(traced, &self.view, self.now_ns(), &self.names),

@@ -16,13 +16,16 @@ use super::{
     launch::Launched,
     sinks::Wish,
     under_way::UnderWay,
+    v8::{Heaps, pages},
 };
 use crate::{
     cli::TraceOptions,
     error::{ExitCode, Failure},
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
-    target::{find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage},
+    target::{
+        find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage, v8::FoundBy,
+    },
 };
 
 /// One process being traced.
@@ -32,6 +35,8 @@ pub(super) struct Traced {
     pub(super) attached: Attached,
     /// Why nothing of it could be seen at the last look.
     pub(super) why_not: Option<String>,
+    /// V8's heaps in it.
+    pub(super) heaps: Heaps,
 }
 
 /// Looks after the processes of one run.
@@ -123,6 +128,10 @@ impl Supervisor {
             let names = found.runtimes.iter().map(|runtime| runtime.name.to_owned()).collect();
             self.engine.tell(Fact::Runtimes { process: index, names });
         }
+        for (v8, version) in &found.v8 {
+            let sizes_only = v8.found_by == FoundBy::CallOrder;
+            self.engine.tell(Fact::V8 { process: index, version: version.clone(), sizes_only });
+        }
         for (code, sentence) in &found.notices {
             self.notice(pid, Level::Warning, code, sentence.clone());
         }
@@ -173,6 +182,7 @@ impl Supervisor {
         if self.children {
             self.follow_children();
         }
+        self.look_at_heaps();
         let tick = self.observe();
         self.engine.tell(Fact::Tick(tick));
     }
@@ -199,7 +209,8 @@ impl Supervisor {
                 headroom_bytes: limit.headroom_bytes,
             });
             let untraced_children = if children { Vec::new() } else { children_of(pid) };
-            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, limit, untraced_children })
+            let pages = (!traced.attached.v8().is_empty()).then(|| pages(pid)).flatten();
+            Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, limit, pages, untraced_children })
         };
         let processes = self.processes.iter().filter_map(usage).collect();
         Tick {

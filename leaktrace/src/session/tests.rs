@@ -79,6 +79,7 @@ fn usage(rss_bytes: u64) -> ProcessUsage {
         rss_bytes,
         split: RssSplit { anon_bytes: rss_bytes, ..RssSplit::default() },
         limit: None,
+        pages: None,
         untraced_children: Vec::new(),
     }
 }
@@ -162,6 +163,7 @@ fn a_trace_by_hand_has_its_records_in_order() {
             Record::Site(_) => "site",
             Record::Notice(notice) => notice.code.as_str(),
             Record::Verdict(_) => "verdict",
+            Record::Gc(_) => "gc",
             Record::Summary(_) => "summary",
         })
         .collect();

@@ -2,6 +2,7 @@
 
 use super::{
     input::ProcessUsage,
+    v8::V8State,
     watch::{ChildUsage, Finding, Observed, Watch},
 };
 use crate::{
@@ -19,9 +20,11 @@ pub(super) struct Traced {
     pub(super) usage: Option<ProcessUsage>,
     /// The history of its resident set.
     pub(super) resident: Series,
-    /// The history of what the trace can account for, at the same moments: live blocks, and mappings.
+    /// The history of what the trace can account for, at the same moments: live blocks, mappings, V8's heaps.
     pub(super) accounted: Series,
     pub(super) runtimes: Vec<String>,
+    /// V8's heaps, where it has some.
+    pub(super) v8: V8State,
     /// From the first tick on.
     pub(super) watch: Option<Watch>,
     /// It has yet to become the command that is to be traced.
@@ -95,7 +98,8 @@ impl Traced {
     pub(super) fn used(&mut self, t: f64, usage: &ProcessUsage) {
         self.resident.push(t, usage.rss_bytes);
         let mapped = self.tracker.mappings().totals().live_bytes;
-        self.accounted.push(t, self.tracker.totals().live_bytes.saturating_add(mapped));
+        let live = self.tracker.totals().live_bytes;
+        self.accounted.push(t, live.saturating_add(mapped).saturating_add(self.v8.used_bytes()));
         self.usage = Some(usage.clone());
     }
 

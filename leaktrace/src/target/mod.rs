@@ -14,3 +14,4 @@ pub mod runtime;
 mod status;
 pub mod system;
 pub mod usage;
+pub mod v8;

@@ -2,6 +2,7 @@
 
 use super::allocator::Scan;
 use super::elf::Object;
+use super::v8;
 
 /// A recognised runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ const KNOWN: &[Recognition] = &[
         },
     },
     Recognition {
-        functions: &["_ZN2v88internal4Heap13SizeOfObjectsEv"],
+        functions: &[v8::SIZE_OF_OBJECTS, v8::HEAP_STATISTICS],
         file: "libnode.so",
         runtime: Runtime {
             name: "V8",

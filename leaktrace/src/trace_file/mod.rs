@@ -22,7 +22,7 @@ pub use read::{Damage, Ending, Frame, ReadError, Reader};
 pub use write::{Writer, Written};
 
 /// Version of the format, of batches, and of the records in them.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The most bytes that one frame may hold.
 pub const MAX_FRAME: usize = 32 << 20;

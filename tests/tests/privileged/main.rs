@@ -15,6 +15,7 @@ mod mappings;
 mod programs;
 mod survival;
 mod trees;
+mod v8;
 mod verdicts;
 
 use std::path::Path;
@@ -45,10 +46,12 @@ fn main() {
         failures::CASES,
         command::CASES,
         accuracy::CASES,
+        v8::CASES,
+        v8::COLLECTIONS,
     ] {
         cases.extend(group);
     }
-    let waiting = verdicts::CASES.concat();
+    let waiting = [verdicts::CASES.concat(), v8::waiting()].concat();
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.list {
         println!("{} privileged cases are ignored: they need root (sudo)", cases.len() + waiting.len());

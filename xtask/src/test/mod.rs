@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::bpf;
+use crate::node;
 use crate::packages;
 
 mod libtest;
@@ -53,12 +54,17 @@ pub(crate) fn run(install: bool) -> Result<()> {
     if install || env::var("CI").is_ok_and(|value| value == "true") {
         announce("packages and the BPF toolchain");
         packages::install_missing()?;
+        node::install_missing()?;
         bpf::install_toolchain()?;
         println!("-- done in {:.0} s", began.elapsed().as_secs_f64());
     } else {
         for package in packages::missing() {
             println!("missing: {} ({})", package.name, package.reason);
             skipped.push(format!("what needs {}: {}", package.name, package.reason));
+        }
+        for version in node::missing() {
+            println!("missing: node {version} (V8 of another version)");
+            skipped.push(format!("what needs node {version}"));
         }
     }
     let mut state = State::default();

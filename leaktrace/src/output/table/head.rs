@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::draw::{Palette, labelled};
 use super::model::{Data, Model, Totals};
 use crate::output::escape::{cut_end, visible, width as columns};
-use crate::output::record::{Capture, Level, Mapped, Notice};
+use crate::output::record::{Capture, IsolateTick, Level, Mapped, Notice};
 use crate::output::{summary, text};
 
 /// Below this height only what cannot be missed is shown.
@@ -29,6 +29,7 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
     if let Some(mapped) = &totals.mapped {
         lines.push(mappings(mapped, width));
     }
+    lines.extend(isolates(&totals, width, full));
     lines.extend(data.verdicts.lines(palette, width, full));
     if full {
         lines.push(history(data, &totals, palette, width));
@@ -112,6 +113,33 @@ fn live(totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
     if let Some(rss) = totals.rss_bytes {
         line.push_span(Span::raw(format!("; resident {}", text::bytes(rss))));
     }
+    line
+}
+
+/// The JavaScript heaps: the largest ones each in a line, or all in one where there is little room.
+fn isolates(totals: &Totals, width: usize, full: bool) -> Vec<Line<'static>> {
+    const SHOWN: usize = 3;
+    let mut largest: Vec<&IsolateTick> = totals.isolates.iter().collect();
+    largest.sort_by_key(|isolate| std::cmp::Reverse(isolate.used_bytes));
+    let shown = if full { SHOWN } else { 1 };
+    let more = largest.len().saturating_sub(shown);
+    let mut lines: Vec<String> = largest.into_iter().take(shown).map(isolate).collect();
+    if let Some(last) = lines.last_mut().filter(|_| more > 0) {
+        let _ = write!(last, "; {more} more heaps");
+    }
+    lines.iter().map(|line| labelled("V8", line, Style::new(), width)).collect()
+}
+
+fn isolate(isolate: &IsolateTick) -> String {
+    let mut line = text::bytes(isolate.used_bytes);
+    if let Some(limit) = isolate.limit_bytes {
+        let _ = write!(line, " of {}", text::bytes(limit));
+    }
+    if isolate.isolate > 1 {
+        let _ = write!(line, " in isolate {}", isolate.isolate);
+    }
+    let (rate, share) = (isolate.collections_per_s, isolate.pause_share * 100.0);
+    let _ = write!(line, "; {rate:.1} GC/s, {share:.1} % of the time");
     line
 }
 

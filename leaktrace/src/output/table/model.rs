@@ -7,7 +7,9 @@ use super::history::History;
 use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
-use crate::output::record::{Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick};
+use crate::output::record::{
+    Header, IsolateTick, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick,
+};
 use crate::output::verdict::VerdictRecord;
 
 /// Notices that are kept; the view shows the last.
@@ -72,6 +74,8 @@ pub(super) struct Totals {
     pub(super) unknown_frees: u64,
     pub(super) rss_bytes: Option<u64>,
     pub(super) mapped: Option<Mapped>,
+    /// The JavaScript heaps of all processes.
+    pub(super) isolates: Vec<IsolateTick>,
     pub(super) rates: Option<Rates>,
     /// Growth of live bytes a second, and over how many seconds.
     pub(super) growth: Option<(f64, f64)>,
@@ -109,7 +113,7 @@ impl Data {
                 self.notices.push_back(notice.clone());
             }
             Record::Verdict(verdict) => self.verdicts.apply(verdict),
-            Record::Summary(_) => {}
+            Record::Summary(_) | Record::Gc(_) => {}
         }
     }
 
@@ -139,6 +143,9 @@ impl Data {
             totals.unknown_frees = totals.unknown_frees.saturating_add(tick.unknown_frees);
             if let Some(rss) = tick.rss_bytes {
                 totals.rss_bytes = Some(totals.rss_bytes.unwrap_or(0).saturating_add(rss));
+            }
+            if let Some(v8) = &tick.v8 {
+                totals.isolates.extend(v8.isolates.iter().cloned());
             }
             if let Some(mapped) = &tick.mapped {
                 totals.mapped = Some(totals.mapped.take().unwrap_or_default().plus(mapped));

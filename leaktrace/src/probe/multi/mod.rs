@@ -27,6 +27,8 @@ pub const WHOLE_PROCESSES: KernelVersion = KernelVersion::new(6, 10);
 
 /// uprobe_multi links: one for all places of a program in a file.
 pub(super) struct MultiLinks {
+    /// The object once more; its programs share the maps of those that aya has.
+    object: Object,
     programs: HashMap<Program, OwnedFd>,
 }
 
@@ -37,27 +39,25 @@ struct MultiLink {
 impl Link for MultiLink {}
 
 impl MultiLinks {
-    /// Loads `programs` of the object once more, for this kind of link; they share the maps that `ebpf` has.
-    pub(super) fn load(
-        bytes: &[u8],
-        ebpf: &Ebpf,
-        programs: impl IntoIterator<Item = Program>,
-    ) -> Result<Self, LinkError> {
-        let object = relocated(bytes, ebpf)?;
-        let load = |program: Program| {
-            let parsed = object.programs.get(program.name());
-            let function = parsed.and_then(|parsed| object.functions.get(&parsed.function_key()));
-            let function = function.ok_or_else(|| LinkError::Object(program.name().to_owned()))?;
-            let fd = kernel::load_program(program.name(), &function.instructions, &object.license)?;
-            Ok((program, fd))
-        };
-        Ok(Self { programs: programs.into_iter().map(load).collect::<Result<_, LinkError>>()? })
+    /// Links for the programs of the object that `ebpf` was loaded from.
+    pub(super) fn new(bytes: &[u8], ebpf: &Ebpf) -> Result<Self, LinkError> {
+        Ok(Self { object: relocated(bytes, ebpf)?, programs: HashMap::new() })
     }
 }
 
 impl Linker for MultiLinks {
     fn kind(&self) -> &'static str {
         "uprobe_multi"
+    }
+
+    fn load(&mut self, _: &mut Ebpf, program: Program) -> Result<(), LinkError> {
+        let name = program.name();
+        let parsed = self.object.programs.get(name);
+        let function = parsed.and_then(|parsed| self.object.functions.get(&parsed.function_key()));
+        let function = function.ok_or_else(|| LinkError::Object(format!("it has no program {name}")))?;
+        let fd = kernel::load_program(name, &function.instructions, &self.object.license)?;
+        self.programs.insert(program, fd);
+        Ok(())
     }
 
     fn attach(&self, _: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {

@@ -57,7 +57,7 @@ fn plan_of(runner: &Runner, kind: AllocatorKind, returns: Returns) -> Plan {
     assert!(!allocators.is_empty(), "no {} found", kind.name());
     let circumstances =
         Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap: false, own: &HashSet::new() };
-    plan(&allocators, discovery.linker.as_ref(), &circumstances)
+    plan(&allocators, &[], discovery.linker.as_ref(), &circumstances)
 }
 
 fn order(program: Program) -> u8 {
@@ -65,9 +65,11 @@ fn order(program: Program) -> u8 {
         Program::ObjectsChanged => 0,
         Program::FreeEnter => 1,
         Program::AllocReturn | Program::AllocRet | Program::NewRet => 2,
-        Program::AllocEnter | Program::NewEnter => 3,
+        Program::MeasureReturn | Program::MeasureRet => 2,
+        Program::AllocEnter | Program::NewEnter | Program::MeasureEnter => 3,
         Program::MappingReturn | Program::MappingRet => 4,
         Program::MappingEnter => 5,
+        Program::GcStep => 6,
     }
 }
 

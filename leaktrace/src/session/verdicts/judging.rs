@@ -3,7 +3,7 @@
 use crate::{
     heap::{self, Series},
     output::verdict::{About, Subject, SubjectKind, VerdictRecord},
-    session::traced::Traced,
+    session::{traced::Traced, v8::explain_heap},
     verdict::{Circumstances, Judgement, Samples, SiteFacts, judge},
 };
 
@@ -47,8 +47,11 @@ impl<'a> Judging<'a> {
         Self { traced, moment, live, resident, rss_agreement }
     }
 
-    /// The process by its live bytes.
-    pub(super) fn process(&self) -> VerdictRecord {
+    /// The process by its live bytes; `None` where no allocation is traced.
+    pub(super) fn process(&self) -> Option<VerdictRecord> {
+        if self.traced.v8.is_only() {
+            return None;
+        }
         let totals = self.traced.tracker.totals();
         let circumstances = Circumstances {
             has_unexplained_growth: self.traced.has_unexplained_growth(),
@@ -61,7 +64,7 @@ impl<'a> Judging<'a> {
             frees: Some(totals.frees),
             ..self.about(SubjectKind::Process, u64::from(self.traced.pid))
         };
-        record(&judge(&self.live, &circumstances), about)
+        Some(record(&judge(&self.live, &circumstances), about))
     }
 
     /// The process by its resident set; `None` where that was not seen at this tick.
@@ -69,7 +72,9 @@ impl<'a> Judging<'a> {
         let live_bytes = self.traced.usage.as_ref()?.rss_bytes;
         let about = About { live_bytes, ..self.about(SubjectKind::Rss, u64::from(self.traced.pid)) };
         let circumstances = Circumstances { accounted_share: self.accounted_share(), ..self.circumstances() };
-        Some(record(&judge(&self.resident, &circumstances), about))
+        let mut judgement = judge(&self.resident, &circumstances);
+        self.traced.v8.explain_rss(&mut judgement);
+        Some(record(&judgement, about))
     }
 
     /// What the trace can account for of the growth of the resident set. Both are pushed at the same moments.
@@ -78,6 +83,27 @@ impl<'a> Judging<'a> {
         let (&from, &to) = (self.resident.times().first()?, self.resident.times().last()?);
         let resident = growth(&self.resident, from, to).filter(|grown| *grown > 0.0)?;
         Some(growth(&accounted, from, to)? / resident)
+    }
+
+    /// V8's heaps by what is left in them after mark-compacts.
+    pub(super) fn v8_heaps(&self) -> Vec<VerdictRecord> {
+        const MOST: usize = 16;
+        let judged = self.traced.v8.isolates().filter_map(|isolate| {
+            let last = isolate.baseline().last()?;
+            let series = isolate.baseline().points().map(|point| (point.t, point.value as f64));
+            let headroom = isolate.limit().map(|(limit, _)| limit.saturating_sub(last.value) as f64);
+            let circumstances = Circumstances {
+                patience_s: PATIENCE_S,
+                loss_share: self.moment.loss_share,
+                headroom_bytes: headroom,
+                ..Circumstances::default()
+            };
+            let subject = self.about(SubjectKind::V8Heap, u64::from(isolate.number()));
+            let mut judgement = judge(&Samples::new(series), &circumstances);
+            explain_heap(&mut judgement, isolate);
+            Some(record(&judgement, About { live_bytes: last.value, ..subject }))
+        });
+        judged.take(MOST).collect()
     }
 
     /// One of its call sites.

@@ -56,7 +56,7 @@ const NAMES_AT_ONCE: usize = 64;
 struct Key {
     process: u16,
     kind: SubjectKind,
-    /// Id of a site, else 0.
+    /// Id of a site or an isolate, else 0.
     id: u32,
 }
 
@@ -111,7 +111,8 @@ impl Verdicts {
     fn judge(&mut self, process: u16, traced: &mut Traced, moment: Moment, most: usize) -> usize {
         let sites = self.sites_due(process, traced, moment.t, most);
         let judging = Judging::new(traced, moment);
-        let whole = [Some(judging.process()), judging.rss()];
+        let mut whole = vec![judging.process(), judging.rss()];
+        whole.extend(judging.v8_heaps().into_iter().map(Some));
         let records: Vec<_> = sites.iter().filter_map(|&id| judging.site(id)).collect();
         let judged = whole.iter().flatten().count() + records.len();
         let resident_bytes = traced.usage.as_ref().map_or(0, |usage| usage.rss_bytes);
@@ -147,7 +148,9 @@ impl Verdicts {
     fn judged(&mut self, process: u16, record: VerdictRecord, resident_bytes: u64) {
         let kind = record.subject.kind;
         let id = match kind {
-            SubjectKind::Site => record.subject.id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default(),
+            SubjectKind::Site | SubjectKind::V8Heap => {
+                record.subject.id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default()
+            }
             _ => 0,
         };
         let key = Key { process, kind, id };

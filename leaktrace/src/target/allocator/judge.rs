@@ -93,7 +93,7 @@ fn without_prefix(
             Family::Mimalloc => mi || forced,
             Family::Cxx => c || tc || mi || forced,
             Family::Mapping => options.mappings && is_libc,
-            Family::Linker => false,
+            Family::Linker | Family::V8 => false,
         }
     };
     let mut notices = Vec::new();

@@ -14,6 +14,7 @@ use super::elf::{ElfError, Object, ObjectKind};
 use super::maps::{FileId, MappedPath, Mapping};
 use super::process::Process;
 use super::runtime::{self, Runtime};
+use super::v8::{self, V8};
 use crate::error::{ExitCode, Failure};
 pub use judge::calls_any;
 pub(crate) use scan::Scan;
@@ -114,6 +115,8 @@ pub struct Discovery {
     pub linker: Option<(Arc<Object>, FoundFunction)>,
     /// Runtimes with a heap of their own.
     pub runtimes: Vec<Runtime>,
+    /// V8, in each object that contains it.
+    pub v8: Vec<V8>,
     /// What the user should know: objects that could not be read, functions that are not traced.
     pub notices: Vec<String>,
 }
@@ -178,6 +181,9 @@ pub fn examine(objects: Vec<Object>, options: &DiscoverOptions, forced: Option<F
                 why: judgement.why,
                 is_static: object.is_static(),
             });
+        }
+        if v8::is_in(&scan) {
+            discovery.v8.push(V8::find(&object));
         }
         if let Some(found) = runtime::recognise(&object, &scan)
             && !discovery.runtimes.contains(&found)

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::table::{self, Family};
 use crate::target::elf::{Object, Symbol, SymbolSource};
+use crate::target::v8;
 
 /// The most functions that are kept for one object; a real one has below two hundred.
 const MAX_HITS: usize = 2048;
@@ -40,7 +41,8 @@ const MARKS: &[&str] = &[
     "PyObject_Malloc",
     "_PyObject_Malloc",
     "runtime.mallocgc",
-    "_ZN2v88internal4Heap13SizeOfObjectsEv",
+    v8::SIZE_OF_OBJECTS,
+    v8::HEAP_STATISTICS,
     "ruby_xmalloc",
     "_emalloc",
     "erts_alloc_n_enomem",

@@ -6,8 +6,11 @@ use leaktrace_common::{Argument, Role};
 use rustc_hash::FxHashMap;
 
 use Argument::{First, Fourth, Second, Third};
-use Family::{C, Cxx, Jemalloc, Linker, Mapping, Mimalloc, Tcmalloc};
-use Role::{Allocate, Free, Map, New, ObjectsChanged, Protect, Reallocate, Remap, StoreResult, Unmap};
+use Family::{C, Cxx, Jemalloc, Linker, Mapping, Mimalloc, Tcmalloc, V8};
+use Role::{
+    Allocate, CollectStep, Free, Map, Measure, New, ObjectsChanged, Protect, Reallocate, Remap, StoreResult,
+    Unmap,
+};
 
 /// Which functions belong together: a family counts only where its central pair is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum Family {
     Mapping,
     /// The dynamic linker's announcement.
     Linker,
+    /// V8's garbage collector; its functions are found by `target::v8`, whose mangled names differ by version.
+    V8,
 }
 
 /// A function and the meaning of its arguments.
@@ -90,6 +95,14 @@ const fn new(family: Family, name: &'static str) -> FunctionSpec {
 
 const fn freed(family: Family, name: &'static str) -> FunctionSpec {
     spec(family, Free, name, First, Argument::None, Argument::None)
+}
+
+const fn collects(name: &'static str) -> FunctionSpec {
+    spec(V8, CollectStep, name, First, Argument::None, Argument::None)
+}
+
+const fn measures(name: &'static str) -> FunctionSpec {
+    spec(V8, Measure, name, First, Argument::None, Argument::None)
 }
 
 const fn throwing(function: FunctionSpec) -> FunctionSpec {
@@ -233,10 +246,21 @@ pub static FUNCTIONS: &[FunctionSpec] = &[
     // The old size is its second argument, always: only the new one needs to be named.
     spec(Mapping, Remap, "mremap", First, Argument::None, Third),
     spec(Mapping, Protect, "mprotect", First, Argument::None, Second),
+    // V8 is built without exceptions. Its namespace `internal` is left out of the names.
+    collects("v8::Heap::CollectGarbage"),
+    collects("v8::GCTracer::StartObservablePause"),
+    collects("v8::GCTracer::StopObservablePause"),
+    collects("v8::GCTracer::StartInSafepoint"),
+    collects("v8::GCTracer::StopInSafepoint"),
+    collects("v8::Heap::Scavenge"),
+    collects("v8::Heap::MarkCompact"),
+    collects("v8::Heap::MinorMarkSweep"),
+    measures("v8::Heap::SizeOfObjects"),
+    measures("v8::Heap::CommittedMemory"),
 ];
 
 /// No name of the table is longer.
-pub(super) const LONGEST_NAME: usize = 40;
+pub(super) const LONGEST_NAME: usize = 48;
 
 static NUMBERS: LazyLock<FxHashMap<&'static [u8], u8>> = LazyLock::new(|| {
     (0_u8..=u8::MAX).zip(FUNCTIONS).map(|(number, function)| (function.name.as_bytes(), number)).collect()
@@ -279,7 +303,7 @@ mod tests {
             let expected = match function.role {
                 Allocate | New | Map => (true, false),
                 Reallocate | StoreResult | Unmap | Remap | Protect => (true, true),
-                Free => (false, true),
+                Free | CollectStep | Measure => (false, true),
                 ObjectsChanged => (false, false),
             };
             assert_eq!((size, pointer), expected, "{}", function.name);

@@ -1,0 +1,3 @@
+//! V8's heap, seen from outside.
+
+pub mod gc;
