@@ -1,0 +1,3 @@
+//! V8: what holds the memory of a JavaScript heap.
+
+pub mod snapshot;

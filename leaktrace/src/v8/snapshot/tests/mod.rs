@@ -1,0 +1,1 @@
+//! Snapshots made by hand, and any other.
