@@ -76,6 +76,11 @@ impl OutputThread {
             Record::Site(site) => (site.t, site.pid),
             Record::Verdict(verdict) => (verdict.t, verdict.pid.unwrap_or_default()),
             Record::Notice(notice) => (notice.t, notice.pid),
+            // No trace has these.
+            Record::HeapSnapshot(_)
+            | Record::HeapConstructor(_)
+            | Record::HeapGrowth(_)
+            | Record::HeapObject(_) => (0.0, 0),
             Record::Summary(summary) => {
                 (summary.t, summary.processes.first().map_or(0, |process| process.pid))
             }

@@ -109,7 +109,11 @@ impl Data {
                 self.notices.push_back(notice.clone());
             }
             Record::Verdict(verdict) => self.verdicts.apply(verdict),
-            Record::Summary(_) => {}
+            Record::Summary(_)
+            | Record::HeapSnapshot(_)
+            | Record::HeapConstructor(_)
+            | Record::HeapGrowth(_)
+            | Record::HeapObject(_) => {}
         }
     }
 

@@ -17,6 +17,8 @@ use super::retained::Analysis;
 const MOST: f64 = 0.5;
 /// Labels of a list's edges that are compared; beyond that the constructors tell.
 const COMPARED: usize = 8;
+/// What holds things only while a function runs, such as the one that writes the snapshot, or while others use them.
+const NO_REASON: [&str; 3] = ["(Handle scope)", "(Stack roots)", "(Internalized strings)"];
 /// Steps around the place where things are kept that may name it.
 const NEAR: usize = 4;
 
@@ -87,21 +89,31 @@ pub struct Explanation {
     pub advice: String,
 }
 
-/// Explains the growth that an example stands for.
-pub(super) fn explain(analysis: &Analysis, hosts: &Hosts, gain: &Gain, example: u32) -> Explanation {
+/// Explains the growth that an example stands for; `None` if only what runs at the moment holds it.
+pub(super) fn explain(
+    analysis: &Analysis,
+    hosts: &Hosts,
+    gain: &Gain,
+    example: u32,
+    of: u32,
+) -> Option<Explanation> {
     let way = Way::to(analysis, hosts, example);
     let scene = way.scene(analysis);
+    if NO_REASON.contains(&scene.class.as_str()) {
+        return None;
+    }
     let cause = cause_of(&scene, gain);
     let name = match cause {
         Cause::EventListeners => scene.event.clone().flatten(),
         _ => scene.holder.name().map(str::to_owned),
     };
-    let new = match gain.new_objects() {
+    let class = analysis.class_of(example).to_owned();
+    let new = match gain.new_of(of) {
         0 => "it has more entries".to_owned(),
-        1 => "1 new object stays".to_owned(),
-        count => format!("{count} new objects stay"),
+        1 => format!("1 new {class} stays"),
+        count => format!("{count} new {class} stay"),
     };
-    Explanation {
+    Some(Explanation {
         cause,
         container: match cause {
             Cause::EventListeners => Container::Listeners,
@@ -114,7 +126,7 @@ pub(super) fn explain(analysis: &Analysis, hosts: &Hosts, gain: &Gain, example: 
         says: says(cause, &scene, &new),
         advice: advice(cause, &scene).to_owned(),
         name,
-    }
+    })
 }
 
 /// The way to an example, and where on it things are kept.
@@ -187,9 +199,10 @@ impl Way {
     fn scene(&self, analysis: &Analysis) -> Scene {
         let mut labels = analysis.graph.edge_labels();
         let node = self.node(self.keeper);
-        let class = analysis.class_of(node).to_owned();
+        let class = analysis.class_of(node);
         let next = self.steps.get(self.keeper + 1).map(|&(edge, _)| edge);
-        let container = container_of(analysis, node, &class);
+        let container = container_of(analysis, node, class);
+        let class = if container == Container::Engine { analysis.name_of(node) } else { class.to_owned() };
         let holder = match (container, next) {
             (Container::Variable, Some(edge)) => Holder::variable(analysis, node, edge, &mut labels),
             (Container::Global, Some(edge)) => Holder::global(analysis, edge, &mut labels),
@@ -274,9 +287,8 @@ fn cause_of(scene: &Scene, gain: &Gain) -> Cause {
         _ if is_kept_by_functions => Cause::Closure,
         Container::Global => Cause::GlobalVariable,
         Container::Engine | Container::Listeners | Container::TimerList => Cause::Unknown,
-        Container::Array | Container::Object | Container::Variable if scene.holder.lives_for_ever() => {
-            Cause::GlobalVariable
-        }
+        Container::Object if matches!(scene.holder, Holder::Global(_)) => Cause::GlobalVariable,
+        Container::Array | Container::Variable if scene.holder.lives_for_ever() => Cause::GlobalVariable,
         Container::Variable => Cause::Closure,
         Container::Array | Container::Object => Cause::UnboundedCollection,
     }
@@ -323,6 +335,9 @@ fn advice(cause: Cause, scene: &Scene) -> &'static str {
             "remove entries when they are done, bound how many are kept, or keep them in what ends with its work"
         }
         (Cause::UnboundedCollection, _) => "remove entries when they are done, or bound its size (a ring, an LRU cache)",
+        (Cause::Unknown, _) if scene.class.contains("lobal handles") => {
+            "a native addon, or what embeds V8, keeps handles to these objects (napi_ref, v8::Global): release them"
+        }
         (Cause::Unknown, _) => "follow the path: the last object of the program's own on it decides how long the rest lives",
     }
 }

@@ -123,9 +123,9 @@ impl Classes {
     }
 }
 
-/// V8 marked it, or named it so.
+/// V8 marked it, or named it so. Node marks objects of its own as detached that have never been in a document.
 pub(super) fn is_detached(graph: &Graph, node: u32, class: &str) -> bool {
-    graph.is_detached(node) || class.starts_with("Detached ")
+    class.starts_with("Detached ") || graph.is_detached(node) && !class.starts_with("Node / ")
 }
 
 const fn is_named(kind: NodeKind) -> bool {

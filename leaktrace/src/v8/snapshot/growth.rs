@@ -97,7 +97,7 @@ pub(super) fn find(analysis: &Analysis, history: &History, limits: GrowthLimits)
         gains(analysis, &hosts, least).into_iter().filter(|gain| gain.credit() >= least).collect();
     gains.sort_by_key(|gain| Reverse(gain.credit()));
     gains.truncate(limits.top);
-    gains.iter().map(|gain| growth(analysis, &hosts, gain)).collect()
+    gains.iter().filter_map(|gain| growth(analysis, &hosts, gain)).collect()
 }
 
 impl Gain {
@@ -106,8 +106,13 @@ impl Gain {
         self.bytes.min(self.new_bytes.saturating_add(self.host_bytes))
     }
 
+    /// New objects of a constructor.
+    pub(super) fn new_of(&self, class: u32) -> u64 {
+        self.counts.get(&class).copied().unwrap_or_default()
+    }
+
     /// Topmost new objects of all constructors.
-    pub(super) fn new_objects(&self) -> u64 {
+    fn new_objects(&self) -> u64 {
         self.tops.values().map(|tops| tops.count).sum()
     }
 
@@ -250,23 +255,23 @@ impl Tops {
     }
 }
 
-fn growth(analysis: &Analysis, hosts: &Hosts, gain: &Gain) -> Growth {
+fn growth(analysis: &Analysis, hosts: &Hosts, gain: &Gain) -> Option<Growth> {
     let largest = gain.tops.iter().max_by_key(|(class, tops)| (tops.bytes, Reverse(**class)));
     let samples = largest.map_or([].as_slice(), |(_, tops)| tops.samples.as_slice());
     let nearest = samples.iter().min_by_key(|(_, node)| analysis.distance(*node, FAR));
     // Without a new object it is the host itself that grew: an array of numbers.
     let example = nearest.map_or(gain.host.1, |(_, node)| *node);
     let class = largest.map_or(analysis.classes.of(example), |(class, _)| *class);
-    Growth {
+    Some(Growth {
         class: analysis.class_of(example).to_owned(),
         count: gain.new_objects(),
         bytes: gain.credit(),
-        class_count: gain.counts.get(&class).copied().unwrap_or_default(),
+        class_count: gain.new_of(class),
         places: gain.hosts,
         example: analysis.id_of(example),
         example_bytes: analysis.retained_of(example),
         way: analysis.way_to(example),
         is_circular: analysis.is_in_a_circle(example),
-        explanation: explain(analysis, hosts, gain, example),
-    }
+        explanation: explain(analysis, hosts, gain, example, class)?,
+    })
 }
