@@ -92,12 +92,23 @@ struct Tops {
 /// What grew, most bytes first.
 pub(super) fn find(analysis: &Analysis, history: &History, limits: GrowthLimits) -> Vec<Growth> {
     let least = limits.min_bytes.max((analysis.totals().bytes as f64 * limits.min_share) as u64);
-    let hosts = Hosts::find(analysis, history);
+    let hosts = Hosts::find(analysis, history, |id| history.retained_at_first(id), |id, gained| {
+        history.steady_gain(id, gained)
+    });
     let mut gains: Vec<Gain> =
         gains(analysis, &hosts, least).into_iter().filter(|gain| gain.credit() >= least).collect();
     gains.sort_by_key(|gain| Reverse(gain.credit()));
     gains.truncate(limits.top);
     gains.iter().filter_map(|gain| growth(analysis, &hosts, gain)).collect()
+}
+
+/// What old objects gained since the last snapshot that is remembered, by id, without what old ones below them did.
+pub(super) fn gains_by_id(analysis: &Analysis, history: &History) -> FxHashMap<u32, u64> {
+    let hosts = Hosts::find(analysis, history, |id| history.retained_at_last(id), |_, gained| gained);
+    let mut ids = analysis.graph.ids.lookup();
+    let mut own: Vec<_> = hosts.own.into_iter().collect();
+    own.sort_unstable();
+    own.into_iter().map(|(node, gained)| (ids.get(node), gained.unsigned_abs())).collect()
 }
 
 impl Gain {
@@ -131,7 +142,14 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    fn find(analysis: &Analysis, history: &History) -> Self {
+    /// The hosts by the first snapshot; `before` tells what an object retained then, and `counts` how much of a gain
+    /// counts.
+    fn find(
+        analysis: &Analysis,
+        history: &History,
+        before: impl Fn(u32) -> Option<u64>,
+        counts: impl Fn(u32, u64) -> u64,
+    ) -> Self {
         let ids: Vec<u32> = analysis.graph.ids.iter().collect();
         let id_of = |node: u32| ids.get(node as usize).copied().unwrap_or_default();
         let mut of = vec![NONE; ids.len()];
@@ -139,10 +157,12 @@ impl Hosts {
         for &node in &analysis.tree.order {
             let above = of.get(analysis.dominator_of(node) as usize).copied().unwrap_or(NONE);
             let now = analysis.retained_of(node);
-            let host = match history.retained_at_first(id_of(node)) {
+            let id = id_of(node);
+            let host = match history.retained_at_first(id) {
                 None => above,
-                Some(before) => {
-                    let gained = (now as i64).saturating_sub(before as i64);
+                Some(first) => {
+                    // One that was gone in between does not come back: ids are not used again.
+                    let gained = (now as i64).saturating_sub(before(id).unwrap_or(first) as i64);
                     if gained.unsigned_abs() >= 8 {
                         *own.entry(node).or_default() += gained;
                         if above != NONE {
@@ -157,7 +177,8 @@ impl Hosts {
             }
         }
         own.retain(|&node, gained| {
-            *gained > 0 && history.grew_before(id_of(node), analysis.retained_of(node))
+            *gained = counts(id_of(node), (*gained).max(0).unsigned_abs()) as i64;
+            *gained > 0
         });
         Self { of, own }
     }

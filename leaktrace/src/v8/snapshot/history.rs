@@ -19,8 +19,12 @@ pub struct History {
     rising: FxHashMap<String, ClassFigures>,
     /// What each object of the first snapshot retained then.
     objects: ById,
-    /// What each object retained in the last snapshot, if that became more in each; `None` after a single snapshot.
-    rising_objects: Option<ById>,
+    /// What those that are still there retained in the last snapshot.
+    last: Option<ById>,
+    /// By the id of an old object: the least that it gained from one snapshot to the next, if it gained in each.
+    least_gains: Option<FxHashMap<u32, u64>>,
+    /// How many snapshots are remembered.
+    snapshots: u64,
     newest_id: u32,
     /// A snapshot has fewer ids than the one before.
     is_out_of_order: bool,
@@ -65,8 +69,10 @@ impl History {
             first_totals: analysis.totals(),
             rising: first.clone(),
             first,
-            objects: retained_by_id(analysis, |_, _| true),
-            rising_objects: None,
+            objects: retained_by_id(analysis, |_| true),
+            last: None,
+            least_gains: None,
+            snapshots: 1,
             newest_id: newest_id(analysis),
             is_out_of_order: false,
         }
@@ -83,14 +89,18 @@ impl History {
                 rising.get(name).or(is_new.then_some(&empty)).is_some_and(|before| grew(before, now))
             })
             .collect();
-        let rising = retained_by_id(analysis, |id, now| self.objects.get(id).is_some() && self.grew_before(id, now));
-        self.rising_objects = Some(rising);
+        self.note_gains(analysis);
+        self.last = Some(retained_by_id(analysis, |id| self.objects.get(id).is_some()));
+        self.snapshots += 1;
     }
 
     /// Compares the last snapshot with those that are remembered.
     pub fn compare(mut self, analysis: &Analysis, limits: GrowthLimits) -> Comparison {
         self.note_order(analysis);
         let survived = self.survivors(analysis);
+        if self.last.is_some() {
+            self.note_gains(analysis);
+        }
         let growths = growth::find(analysis, &self, limits);
         let mut first = std::mem::take(&mut self.first);
         let mut classes = Vec::new();
@@ -98,7 +108,7 @@ impl History {
             let before = first.remove(&class.name);
             let grew_always = match (&before, self.rising.get(&class.name)) {
                 (_, Some(last)) => grew(last, class),
-                (None, None) => self.rising_objects.is_none() && class.count > 0,
+                (None, None) => self.last.is_none() && class.count > 0,
                 (Some(_), None) => false,
             };
             let before = before.unwrap_or_default();
@@ -135,10 +145,29 @@ impl History {
         self.objects.get(id).map(|units| u64::from(units) * UNIT)
     }
 
-    /// An object of the first snapshot retained more in each snapshot than in the one before.
-    pub(super) fn grew_before(&self, id: u32, now: u64) -> bool {
-        let before = self.rising_objects.as_ref().unwrap_or(&self.objects).get(id);
-        before.is_some_and(|before| units(now) > before)
+    /// What an object of the first snapshot retained in the last one that is remembered.
+    pub(super) fn retained_at_last(&self, id: u32) -> Option<u64> {
+        self.last.as_ref().unwrap_or(&self.objects).get(id).map(|units| u64::from(units) * UNIT)
+    }
+
+    /// What an object gained in all may count up to: the same gain in each step. Growth that came at once, as a library
+    /// was loaded or a cache was filled, and stood still since, is none.
+    pub(super) fn steady_gain(&self, id: u32, gained: u64) -> u64 {
+        match &self.least_gains {
+            None => gained,
+            Some(gains) => gains.get(&id).map_or(0, |least| gained.min(least.saturating_mul(self.snapshots))),
+        }
+    }
+
+    fn note_gains(&mut self, analysis: &Analysis) {
+        let gains = growth::gains_by_id(analysis, self);
+        self.least_gains = Some(match self.least_gains.take() {
+            None => gains,
+            Some(before) => gains
+                .into_iter()
+                .filter_map(|(id, gain)| before.get(&id).map(|least| (id, gain.min(*least))))
+                .collect(),
+        });
     }
 
     /// How many objects of each constructor were in the first snapshot, too.
@@ -176,10 +205,9 @@ fn named(analysis: &Analysis) -> impl Iterator<Item = (String, ClassFigures)> {
     classes.map(|class| (class.name.clone(), class.clone()))
 }
 
-fn retained_by_id(analysis: &Analysis, keep: impl Fn(u32, u64) -> bool) -> ById {
+fn retained_by_id(analysis: &Analysis, keep: impl Fn(u32) -> bool) -> ById {
     let entries = (0..).zip(analysis.graph.ids.iter()).filter_map(|(node, id)| {
-        let retained = analysis.retained_of(node);
-        keep(id, retained).then(|| (id, units(retained)))
+        keep(id).then(|| (id, units(analysis.retained_of(node))))
     });
     ById::of(entries, analysis.graph.node_count() as usize)
 }

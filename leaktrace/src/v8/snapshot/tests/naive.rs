@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::made::Heap;
-use crate::v8::snapshot::{Analysis, Step};
+use crate::v8::snapshot::{Analysis, GrowthLimits, History, Step};
 
 /// Nodes that can be reached from the root without going through one.
 fn reached(heap: &Heap, without: Option<usize>) -> Vec<bool> {
@@ -68,6 +68,15 @@ proptest! {
             }
         }
         check(&heap)?;
+    }
+
+    #[test]
+    fn nothing_grows_from_itself_to_itself(heap in a_heap()) {
+        let analysis = heap.analysis();
+        let limits = GrowthLimits { min_bytes: 0, min_share: 0.0, top: 100 };
+        let comparison = History::begin(&analysis).compare(&analysis, limits);
+        prop_assert!(comparison.growths.is_empty(), "{:?}", comparison.growths);
+        prop_assert!(comparison.classes.iter().all(|class| class.now == class.before && class.new == 0));
     }
 
     #[test]
