@@ -50,7 +50,7 @@ const PACKAGES: &[Package] = &[
     program("redis-tools", "redis-benchmark", "load for redis"),
     program("nginx-light", "nginx", "a real server whose work is done in children"),
     file("postgresql", "/usr/lib/postgresql", "a real server with one child a client"),
-    program("nodejs", "node", "a Node HTTP server"),
+    program("nodejs", "node", "a Node HTTP server, and heap snapshots"),
     program("python3", "python3", "a runtime with a heap of its own"),
     program("golang-go", "go", "a runtime with a heap of its own"),
     program("bpftrace", "bpftrace", "another tracer on the same target, and bcc's shape in the benches"),
