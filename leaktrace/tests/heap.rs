@@ -115,7 +115,8 @@ fn a_pipe_gets_records_of_the_schema() {
     let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let mut kinds = Vec::new();
-    for arguments in [vec![FILES[1], FILES[2], "--top", "5"], vec![FILES[0], "--top=2", "--retainers", "Map"]] {
+    for arguments in [vec![FILES[1], FILES[2], "--top", "5"], vec![FILES[0], "--top=2", "--retainers", "Map"]]
+    {
         for record in records(&heap(of_a_map(), &arguments).output().unwrap()) {
             assert!(validator.is_valid(&record), "{record:#}");
             kinds.push(record["type"].as_str().unwrap().to_owned());
@@ -132,10 +133,12 @@ fn figures_are_those_of_the_file() {
     let text: Value = serde_json::from_slice(&fs::read(of_a_map().join(FILES[2])).unwrap()).unwrap();
     let fields = text["snapshot"]["meta"]["node_fields"].as_array().unwrap();
     let place = |name: &str| fields.iter().position(|field| field == name).unwrap();
-    let nodes: Vec<u64> = text["nodes"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect();
+    let nodes: Vec<u64> =
+        text["nodes"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect();
     let rows = nodes.chunks(fields.len());
     let bytes: u64 = rows.clone().map(|row| row[place("self_size")]).sum();
-    let maps = rows.filter(|row| text["strings"][row[place("name")] as usize] == "Map" && row[0] == 3).count();
+    let maps =
+        rows.filter(|row| text["strings"][row[place("name")] as usize] == "Map" && row[0] == 3).count();
     let records = records(&heap(of_a_map(), &[FILES[2], "--top", "1000"]).output().unwrap());
     assert_eq!(records[0]["nodes"], nodes.len() as u64 / fields.len() as u64);
     assert_eq!(records[0]["bytes"], bytes);
@@ -150,7 +153,14 @@ fn people_get_a_table() {
     let output = heap(of_a_map(), &[FILES[0], FILES[1], "--format", "table"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["s.2.heapsnapshot: ", "+RETAINED", "GREW +", "a collection without limit", "Context .cache → Map", "LRU"] {
+    for part in [
+        "s.2.heapsnapshot: ",
+        "+RETAINED",
+        "GREW +",
+        "a collection without limit",
+        "Context .cache → Map",
+        "LRU",
+    ] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
     let output = heap(of_a_map(), &[FILES[0], FILES[0], "--format", "table"]).output().unwrap();
@@ -173,7 +183,8 @@ fn standard_input_and_packed_files_are_read(#[case] how: &str) {
         _ => text,
     };
     let mut command = heap(of_a_map(), &["-", "--top", "1"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&packed).unwrap();
     let records = records(&child.wait_with_output().unwrap());
     assert_eq!((records.len(), records[0]["file"].as_str()), (2, Some("-")));

@@ -26,7 +26,7 @@ pub fn snapshot(record: &HeapSnapshot, look: Look) -> String {
         let (objects, held) = (count(record.detached), bytes(record.detached_bytes));
         let _ = write!(said, "; {objects} detached objects hold {held}");
     }
-    let name = cut_middle(file_name(&record.file), columns(look).saturating_sub(width(&said) + 2).max(16));
+    let name = cut_middle(file_name(&record.file), columns(look).saturating_sub(width(&said) + 2).max(40));
     format!("{name}: {said}\n")
 }
 
@@ -49,7 +49,8 @@ pub fn constructors(records: &[HeapConstructor], look: Look) -> String {
         let _ = write!(out, "{:>8} {shallow:>9} {retained:>9}", count(record.count));
         if let Some(change) = &record.change {
             let (more, held) = (signed(change.count, count), signed(change.retained_bytes, bytes));
-            let _ = write!(out, " {more:>9} {held:>10} {:>8} {:>8}", count(change.new), count(change.deleted));
+            let _ =
+                write!(out, " {more:>9} {held:>10} {:>8} {:>8}", count(change.new), count(change.deleted));
         }
         let room = columns(look).saturating_sub(used).max(16);
         let _ = writeln!(out, "  {}", cut_end(&record.constructor, room));
@@ -178,7 +179,8 @@ mod tests {
 
     fn all(columns: u16) -> String {
         let look = Look { columns, colour: false };
-        let classes = [fixture::constructor("Session", 2000, 1000), fixture::constructor("(string)", 12_371, 1)];
+        let classes =
+            [fixture::constructor("Session", 2000, 1000), fixture::constructor("(string)", 12_371, 1)];
         let single = HeapConstructor { change: None, ..fixture::constructor("Map", 19, 0) };
         [
             snapshot(&fixture::snapshot(), look),

@@ -105,7 +105,15 @@ fn contenders(leaktrace: &Path, memlab: &Path, pair: &Path, files: &[PathBuf; 2]
         contender("leaktrace heap A B", &[leaktrace, word("heap"), first, second], 2),
         contender(
             "memlab analyze unbound-object",
-            &[node[0], node[1], memlab, word("analyze"), word("unbound-object"), word("--snapshot-dir"), pair],
+            &[
+                node[0],
+                node[1],
+                memlab,
+                word("analyze"),
+                word("unbound-object"),
+                word("--snapshot-dir"),
+                pair,
+            ],
             2,
         ),
     ])
@@ -127,7 +135,8 @@ fn table(contenders: &[Contender], rounds: u32) -> Table {
         format!("heap snapshots, the larger one (B) of {:.0} MB: medians of {rounds} rounds", file / 1e6),
         &["", "seconds", "peak MB", "peak / B", "seconds / leaktrace's", "peak / leaktrace's"],
     );
-    let middle = |contender: &Contender, value: fn(&Sample) -> f64| median(contender.samples.iter().map(value));
+    let middle =
+        |contender: &Contender, value: fn(&Sample) -> f64| median(contender.samples.iter().map(value));
     for contender in contenders {
         let (seconds, bytes) = (middle(contender, |s| s.seconds), middle(contender, |s| s.bytes));
         let own = contenders.get(contender.against);

@@ -62,7 +62,7 @@ impl Run<'_> {
             let file = path.to_string_lossy();
             let (analysis, t) = self.analyse(path)?;
             let origin = Origin { t, file: &file };
-            self.printer.snapshot(HeapSnapshot::new(origin, &analysis))?;
+            self.printer.snapshot(&HeapSnapshot::new(origin, &analysis))?;
             let is_last = index + 1 == options.files.len();
             match history.take() {
                 _ if is_last && options.retainers.is_some() => self.retainers(origin, &analysis)?,
@@ -82,7 +82,8 @@ impl Run<'_> {
     }
 
     fn limits(&self) -> GrowthLimits {
-        let (min_bytes, min_share) = self.options.min_growth.map_or((MIN_GROWTH, MIN_SHARE), |size| (size, 0.0));
+        let (min_bytes, min_share) =
+            self.options.min_growth.map_or((MIN_GROWTH, MIN_SHARE), |size| (size, 0.0));
         GrowthLimits { min_bytes, min_share, top: self.options.top }
     }
 
@@ -92,7 +93,8 @@ impl Run<'_> {
         let opened = input::open(path).map_err(|error| refusal(&name, &SnapshotError::Io(error)))?;
         let first = *self.first_modified.get_or_insert(opened.modified.unwrap_or(SystemTime::UNIX_EPOCH));
         let since = opened.modified.filter(|_| first != SystemTime::UNIX_EPOCH);
-        let t = since.and_then(|modified| modified.duration_since(first).ok()).map_or(0.0, |t| t.as_secs_f64());
+        let t =
+            since.and_then(|modified| modified.duration_since(first).ok()).map_or(0.0, |t| t.as_secs_f64());
         let graph = read(opened.bytes).map_err(|error| refusal(&name, &error))?;
         Ok((analyse(graph), t))
     }
@@ -100,21 +102,25 @@ impl Run<'_> {
     fn single(&mut self, origin: Origin<'_>, analysis: &Analysis) -> Result<(), Failure> {
         let classes = analysis.classes();
         let records = classes.iter().take(self.options.top).map(|class| HeapConstructor::new(origin, class));
-        self.printer.constructors(records.collect())
+        self.printer.constructors(&records.collect::<Vec<_>>())
     }
 
     fn comparison(&mut self, origin: Origin<'_>, comparison: &Comparison) -> Result<Option<String>, Failure> {
         if comparison.is_out_of_order {
-            say("warning: the ids of a snapshot do not go on from those before it: name snapshots of one process, oldest first");
+            say(
+                "warning: the ids of a snapshot do not go on from those before it: name snapshots of one process, oldest first",
+            );
         }
         let classes = comparison.classes.iter().take(self.options.top);
-        self.printer.constructors(classes.map(|class| HeapConstructor::changed(origin, class)).collect())?;
-        let growths: Vec<_> = comparison.growths.iter().map(|growth| HeapGrowth::new(origin, growth)).collect();
+        let classes: Vec<_> = classes.map(|class| HeapConstructor::changed(origin, class)).collect();
+        self.printer.constructors(&classes)?;
+        let growths: Vec<_> =
+            comparison.growths.iter().map(|growth| HeapGrowth::new(origin, growth)).collect();
         let most = growths.first().map(|growth| {
             let (kind, says) = (cause(growth.cause), visible(&growth.says).into_owned());
             format!("the heap grew, {kind}: {says}")
         });
-        self.printer.growths(growths, self.options.files.len())?;
+        self.printer.growths(&growths, self.options.files.len())?;
         Ok(most)
     }
 
@@ -127,11 +133,12 @@ impl Run<'_> {
         };
         if nodes.is_empty() {
             let (wanted, file) = (visible(wanted), visible(told(origin.file)));
-            let message =
-                format!("{file} has no object {wanted}: name a constructor that it has, or an id such as @1234");
+            let message = format!(
+                "{file} has no object {wanted}: name a constructor that it has, or an id such as @1234"
+            );
             return Err(Failure::new(ExitCode::Usage, message));
         }
-        nodes.into_iter().try_for_each(|node| self.printer.object(HeapObject::new(origin, analysis, node)))
+        nodes.into_iter().try_for_each(|node| self.printer.object(&HeapObject::new(origin, analysis, node)))
     }
 }
 

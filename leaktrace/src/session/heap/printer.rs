@@ -34,27 +34,28 @@ impl Printer {
             Form::Ndjson(NdjsonWriter::new(io::stdout(), "standard output"))
         } else {
             let colour = is_terminal && general.colour(std::env::var_os("NO_COLOR").as_deref());
-            let columns = if is_terminal { crossterm::terminal::size().map_or(100, |size| size.0) } else { 100 };
+            let columns =
+                if is_terminal { crossterm::terminal::size().map_or(100, |size| size.0) } else { 100 };
             Form::Text(Look { columns, colour })
         };
         Self { form, is_closed: false }
     }
 
-    pub(super) fn snapshot(&mut self, record: HeapSnapshot) -> Result<(), Failure> {
-        self.print(|look| heap_text::snapshot(&record, look), || vec![Record::HeapSnapshot(record.clone())])
+    pub(super) fn snapshot(&mut self, record: &HeapSnapshot) -> Result<(), Failure> {
+        self.print(|look| heap_text::snapshot(record, look), || vec![Record::HeapSnapshot(record.clone())])
     }
 
-    pub(super) fn constructors(&mut self, records: Vec<HeapConstructor>) -> Result<(), Failure> {
+    pub(super) fn constructors(&mut self, records: &[HeapConstructor]) -> Result<(), Failure> {
         self.print(
-            |look| heap_text::constructors(&records, look),
+            |look| heap_text::constructors(records, look),
             || records.iter().cloned().map(Record::HeapConstructor).collect(),
         )
     }
 
     /// What grew in so many files.
-    pub(super) fn growths(&mut self, records: Vec<HeapGrowth>, files: usize) -> Result<(), Failure> {
+    pub(super) fn growths(&mut self, records: &[HeapGrowth], files: usize) -> Result<(), Failure> {
         self.print(
-            |look| match records.as_slice() {
+            |look| match records {
                 [] => heap_text::no_growth(files),
                 records => records.iter().map(|record| heap_text::growth(record, look)).collect(),
             },
@@ -62,8 +63,8 @@ impl Printer {
         )
     }
 
-    pub(super) fn object(&mut self, record: HeapObject) -> Result<(), Failure> {
-        self.print(|look| heap_text::object(&record, look), || vec![Record::HeapObject(record.clone())])
+    pub(super) fn object(&mut self, record: &HeapObject) -> Result<(), Failure> {
+        self.print(|look| heap_text::object(record, look), || vec![Record::HeapObject(record.clone())])
     }
 
     fn print(

@@ -8,8 +8,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::edges::NodeSet;
 use super::graph::{EdgeKind, EdgeLabels, IGNORED, NODE, NodeKind, unpack_label};
-use super::growth::{Gain, Hosts, is_context};
+use super::growth::{Gain, is_context};
 use super::holder::Holder;
 use super::retained::Analysis;
 
@@ -92,19 +93,19 @@ pub struct Explanation {
 /// Explains the growth that an example stands for; `None` if only what runs at the moment holds it.
 pub(super) fn explain(
     analysis: &Analysis,
-    hosts: &Hosts,
+    old: &NodeSet,
     gain: &Gain,
     example: u32,
     of: u32,
 ) -> Option<Explanation> {
-    let way = Way::to(analysis, hosts, example);
+    let way = Way::to(analysis, old, example);
     let scene = way.scene(analysis);
     if NO_REASON.contains(&scene.class.as_str()) {
         return None;
     }
     let cause = cause_of(&scene, gain);
     let name = match cause {
-        Cause::EventListeners => scene.event.clone().flatten(),
+        Cause::EventListeners => scene.listeners.as_ref().and_then(|listeners| listeners.event.clone()),
         _ => scene.holder.name().map(str::to_owned),
     };
     let class = analysis.class_of(example).to_owned();
@@ -143,16 +144,22 @@ struct Scene {
     class: String,
     container: Container,
     holder: Holder,
-    /// The keeper is the list of listeners of an event; its name, if known.
-    event: Option<Option<String>>,
+    /// The keeper is the list of listeners of an event.
+    listeners: Option<Listeners>,
     /// A timer lies on the way.
     has_timer: bool,
 }
 
+/// The listeners of an event.
+struct Listeners {
+    /// Its name, if that is known.
+    event: Option<String>,
+}
+
 impl Way {
-    fn to(analysis: &Analysis, hosts: &Hosts, example: u32) -> Self {
+    fn to(analysis: &Analysis, old: &NodeSet, example: u32) -> Self {
         let steps = analysis.edges_to(example);
-        let last_old = steps.iter().rposition(|&(_, node)| hosts.is_old(node)).unwrap_or_default();
+        let last_old = steps.iter().rposition(|&(_, node)| old.has(node)).unwrap_or_default();
         let mut way = Self { steps, keeper: last_old };
         way.leave_stores(analysis);
         way.leave_list(analysis);
@@ -177,7 +184,9 @@ impl Way {
         let mut labels = analysis.graph.edge_labels();
         let label = |index: usize, labels: &mut EdgeLabels<'_>| {
             let edge = self.steps.get(index).map(|&(edge, _)| labels.get(edge));
-            edge.filter(|(kind, _)| matches!(kind, EdgeKind::Property | EdgeKind::Internal | EdgeKind::Context))
+            edge.filter(|(kind, _)| {
+                matches!(kind, EdgeKind::Property | EdgeKind::Internal | EdgeKind::Context)
+            })
         };
         let Some(link) = label(self.keeper + 1, &mut labels) else { return };
         let class = analysis.classes.of(self.node(self.keeper));
@@ -208,8 +217,8 @@ impl Way {
             (Container::Global, Some(edge)) => Holder::global(analysis, edge, &mut labels),
             _ => Holder::of(analysis, node, self.steps.get(self.keeper).map(|&(edge, _)| edge)),
         };
-        let event = self.event(analysis, &mut labels);
-        Scene { node, class, container, holder, event, has_timer: self.has_timer(analysis) }
+        let listeners = self.listeners(analysis, &mut labels);
+        Scene { node, class, container, holder, listeners, has_timer: self.has_timer(analysis) }
     }
 
     /// Indices near the keeper, from the new objects to the roots, not beyond the function that a variable belongs to.
@@ -223,7 +232,7 @@ impl Way {
     }
 
     /// Whether listeners are kept, and of which event: `emitter._events.data[3]`, `target[kEvents].get("abort").next`.
-    fn event(&self, analysis: &Analysis, labels: &mut EdgeLabels<'_>) -> Option<Option<String>> {
+    fn listeners(&self, analysis: &Analysis, labels: &mut EdgeLabels<'_>) -> Option<Listeners> {
         let mut name = |index: usize| {
             let &(edge, _) = self.steps.get(index)?;
             Some(analysis.edge_text(edge, labels))
@@ -232,10 +241,10 @@ impl Way {
             let (_, text) = name(index)?;
             if text == "_events" {
                 let event = name(index + 1).filter(|(kind, _)| *kind == EdgeKind::Property);
-                return Some(event.map(|(_, event)| event));
+                return Some(Listeners { event: event.map(|(_, event)| event) });
             }
             if text.contains("kEvents") || text == "listeners" || text == "_listeners" {
-                return Some(None);
+                return Some(Listeners { event: None });
             }
         }
         None
@@ -273,7 +282,7 @@ fn cause_of(scene: &Scene, gain: &Gain) -> Cause {
     if gain.share(gain.detached_bytes) >= MOST {
         return Cause::DetachedDom;
     }
-    if scene.event.is_some() {
+    if scene.listeners.is_some() {
         return Cause::EventListeners;
     }
     if scene.has_timer {
@@ -297,14 +306,22 @@ fn cause_of(scene: &Scene, gain: &Gain) -> Cause {
 fn says(cause: Cause, scene: &Scene, new: &str) -> String {
     let place = Place(scene);
     match cause {
-        Cause::EventListeners => match scene.event.as_ref().and_then(Option::as_ref) {
-            Some(event) => format!("listeners of the event '{event}' are added and not removed: {new}"),
-            None => format!("event listeners are added and not removed: {new}"),
-        },
-        Cause::Timers => format!("timers are started and not cleared: {new}, with all that their functions see"),
-        Cause::DetachedDom => format!("nodes that were taken out of the document are still referred to by {place}"),
+        Cause::EventListeners => {
+            match scene.listeners.as_ref().and_then(|listeners| listeners.event.as_ref()) {
+                Some(event) => format!("listeners of the event '{event}' are added and not removed: {new}"),
+                None => format!("event listeners are added and not removed: {new}"),
+            }
+        }
+        Cause::Timers => {
+            format!("timers are started and not cleared: {new}, with all that their functions see")
+        }
+        Cause::DetachedDom => {
+            format!("nodes that were taken out of the document are still referred to by {place}")
+        }
         Cause::ExternalMemory => format!("{place} keeps memory outside of the JavaScript heap: {new}"),
-        Cause::Closure => format!("{place} keeps functions, and with them the variables that they see: {new}"),
+        Cause::Closure => {
+            format!("{place} keeps functions, and with them the variables that they see: {new}")
+        }
         Cause::GlobalVariable | Cause::UnboundedCollection => format!("{place} only grows: {new}"),
         Cause::Unknown => format!("held by {place}: {new}"),
     }
@@ -315,7 +332,9 @@ fn advice(cause: Cause, scene: &Scene) -> &'static str {
         (Cause::EventListeners, _) => {
             "call removeListener (off, removeEventListener) when the listener's work is done, or use once() or an AbortSignal"
         }
-        (Cause::Timers, _) => "call clearInterval or clearTimeout when the work is done or its owner goes away",
+        (Cause::Timers, _) => {
+            "call clearInterval or clearTimeout when the work is done or its owner goes away"
+        }
         (Cause::DetachedDom, _) => {
             "clear the references to the nodes when they leave the document, or keep them in a WeakRef or WeakMap"
         }
@@ -334,11 +353,15 @@ fn advice(cause: Cause, scene: &Scene) -> &'static str {
         (Cause::GlobalVariable, _) => {
             "remove entries when they are done, bound how many are kept, or keep them in what ends with its work"
         }
-        (Cause::UnboundedCollection, _) => "remove entries when they are done, or bound its size (a ring, an LRU cache)",
+        (Cause::UnboundedCollection, _) => {
+            "remove entries when they are done, or bound its size (a ring, an LRU cache)"
+        }
         (Cause::Unknown, _) if scene.class.contains("lobal handles") => {
             "a native addon, or what embeds V8, keeps handles to these objects (napi_ref, v8::Global): release them"
         }
-        (Cause::Unknown, _) => "follow the path: the last object of the program's own on it decides how long the rest lives",
+        (Cause::Unknown, _) => {
+            "follow the path: the last object of the program's own on it decides how long the rest lives"
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl Column {
 
     /// All numbers in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        let chunks = self.chunks.iter().flat_map(|chunk| chunk.values());
+        let chunks = self.chunks.iter().flat_map(Chunk::values);
         chunks.chain(self.tail.iter().copied())
     }
 }
@@ -66,7 +66,8 @@ impl Chunk {
         match self {
             Self::Plain(values) => values.to_vec(),
             Self::Packed(packed) => values_of(
-                &zstd::bulk::decompress(packed, CHUNK * 4).expect("what was compressed here can be decompressed"),
+                &zstd::bulk::decompress(packed, CHUNK * 4)
+                    .expect("what was compressed here can be decompressed"),
             ),
         }
     }
@@ -125,14 +126,17 @@ mod tests {
 
     fn column_of(values: &[u32]) -> Column {
         let mut column = Column::default();
-        values.iter().for_each(|&value| column.push(value));
+        for &value in values {
+            column.push(value);
+        }
         column.finish();
         column
     }
 
     #[test]
     fn many_chunks_come_back() {
-        let values: Vec<u32> = (0..CHUNK as u32 * 2 + 7).map(|i| i.wrapping_mul(2_654_435_761) >> (i % 32)).collect();
+        let values: Vec<u32> =
+            (0..CHUNK as u32 * 2 + 7).map(|i| i.wrapping_mul(2_654_435_761) >> (i % 32)).collect();
         let column = column_of(&values);
         assert!(column.iter().eq(values.iter().copied()));
         let mut lookup = column.lookup();

@@ -92,14 +92,19 @@ struct Tops {
 /// What grew, most bytes first.
 pub(super) fn find(analysis: &Analysis, history: &History, limits: GrowthLimits) -> Vec<Growth> {
     let least = limits.min_bytes.max((analysis.totals().bytes as f64 * limits.min_share) as u64);
-    let hosts = Hosts::find(analysis, history, |id| history.retained_at_first(id), |id, gained| {
-        history.steady_gain(id, gained)
-    });
+    let hosts = Hosts::find(
+        analysis,
+        history,
+        |id| history.retained_at_first(id),
+        |id, gained| history.steady_gain(id, gained),
+    );
     let mut gains: Vec<Gain> =
         gains(analysis, &hosts, least).into_iter().filter(|gain| gain.credit() >= least).collect();
     gains.sort_by_key(|gain| Reverse(gain.credit()));
     gains.truncate(limits.top);
-    gains.iter().filter_map(|gain| growth(analysis, &hosts, gain)).collect()
+    // Paths need memory of their own: what is large goes first.
+    let old = hosts.into_old(analysis);
+    gains.iter().filter_map(|gain| growth(analysis, &old, gain)).collect()
 }
 
 /// What old objects gained since the last snapshot that is remembered, by id, without what old ones below them did.
@@ -134,7 +139,7 @@ impl Gain {
 }
 
 /// For each node the last old one above it.
-pub(super) struct Hosts {
+struct Hosts {
     /// Itself for an old node.
     of: Vec<u32>,
     /// What old nodes gained, without what old nodes below them did; only those that always grew.
@@ -189,8 +194,17 @@ impl Hosts {
     }
 
     /// The node was there in the first snapshot.
-    pub(super) fn is_old(&self, node: u32) -> bool {
+    fn is_old(&self, node: u32) -> bool {
         self.of(node) == node
+    }
+
+    /// The nodes that were there in the first snapshot.
+    fn into_old(self, analysis: &Analysis) -> NodeSet {
+        let mut old = NodeSet::new(analysis.graph.node_count());
+        for node in (0..analysis.graph.node_count()).filter(|&node| self.is_old(node)) {
+            old.add(node);
+        }
+        old
     }
 }
 
@@ -206,9 +220,10 @@ fn gains(analysis: &Analysis, hosts: &Hosts, least: u64) -> Vec<Gain> {
             gains.push(Gain::default());
             gains.len() - 1
         };
-        let group = match gained >= least {
-            true => fresh(),
-            false => *by_class.entry(analysis.classes.of(host)).or_insert_with(fresh),
+        let group = if gained >= least {
+            fresh()
+        } else {
+            *by_class.entry(analysis.classes.of(host)).or_insert_with(fresh)
         };
         if let Some(gain) = gains.get_mut(group) {
             gain.bytes = gain.bytes.saturating_add(gained);
@@ -234,7 +249,9 @@ fn gains(analysis: &Analysis, hosts: &Hosts, least: u64) -> Vec<Gain> {
         if was_enclosed || is_context(analysis.class_of(node)) {
             enclosed.add(node);
         }
-        let Some(gain) = group_of.get(&hosts.of(node)).and_then(|&group| gains.get_mut(group)) else { continue };
+        let Some(gain) = group_of.get(&hosts.of(node)).and_then(|&group| gains.get_mut(group)) else {
+            continue;
+        };
         if kind.is_machinery() {
             continue;
         }
@@ -276,7 +293,7 @@ impl Tops {
     }
 }
 
-fn growth(analysis: &Analysis, hosts: &Hosts, gain: &Gain) -> Option<Growth> {
+fn growth(analysis: &Analysis, old: &NodeSet, gain: &Gain) -> Option<Growth> {
     let largest = gain.tops.iter().max_by_key(|(class, tops)| (tops.bytes, Reverse(**class)));
     let samples = largest.map_or([].as_slice(), |(_, tops)| tops.samples.as_slice());
     let nearest = samples.iter().min_by_key(|(_, node)| analysis.distance(*node, FAR));
@@ -293,6 +310,6 @@ fn growth(analysis: &Analysis, hosts: &Hosts, gain: &Gain) -> Option<Growth> {
         example_bytes: analysis.retained_of(example),
         way: analysis.way_to(example),
         is_circular: analysis.is_in_a_circle(example),
-        explanation: explain(analysis, hosts, gain, example, class)?,
+        explanation: explain(analysis, old, gain, example, class)?,
     })
 }

@@ -206,9 +206,10 @@ fn named(analysis: &Analysis) -> impl Iterator<Item = (String, ClassFigures)> {
 }
 
 fn retained_by_id(analysis: &Analysis, keep: impl Fn(u32) -> bool) -> ById {
-    let entries = (0..).zip(analysis.graph.ids.iter()).filter_map(|(node, id)| {
-        keep(id).then(|| (id, units(analysis.retained_of(node))))
-    });
+    let entries = (0..)
+        .zip(analysis.graph.ids.iter())
+        .filter(|&(_, id)| keep(id))
+        .map(|(node, id)| (id, units(analysis.retained_of(node))));
     ById::of(entries, analysis.graph.node_count() as usize)
 }
 

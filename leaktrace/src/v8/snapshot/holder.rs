@@ -47,7 +47,12 @@ impl Holder {
     }
 
     /// A variable in a function's context.
-    pub(super) fn variable(analysis: &Analysis, context: u32, edge: u32, labels: &mut EdgeLabels<'_>) -> Self {
+    pub(super) fn variable(
+        analysis: &Analysis,
+        context: u32,
+        edge: u32,
+        labels: &mut EdgeLabels<'_>,
+    ) -> Self {
         let (_, name) = analysis.edge_text(edge, labels);
         if is_outermost(analysis, context) { Self::Module(name) } else { Self::Function(name) }
     }
@@ -75,7 +80,9 @@ impl Holder {
     /// Its name, if it has one in the program.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Self::Global(name) | Self::Module(name) | Self::Function(name) | Self::Property(name, _) => Some(name),
+            Self::Global(name) | Self::Module(name) | Self::Function(name) | Self::Property(name, _) => {
+                Some(name)
+            }
             Self::Other(_) => None,
         }
     }

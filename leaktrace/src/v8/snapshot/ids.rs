@@ -39,7 +39,11 @@ impl ById {
     }
 
     pub(super) fn get(&self, id: u32) -> Option<u32> {
-        let odd = if id % 2 == 1 { self.odd.get(id as usize / 2).copied().filter(|&value| value > 0) } else { None };
+        let odd = if id % 2 == 1 {
+            self.odd.get(id as usize / 2).copied().filter(|&value| value > 0)
+        } else {
+            None
+        };
         odd.or_else(|| self.others.get(&id).copied()).map(|value| value - 1)
     }
 }

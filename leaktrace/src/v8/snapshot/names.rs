@@ -61,8 +61,8 @@ impl Names {
             if needed.has(number) {
                 text.clear();
                 let is_whole = source.string(MAX_NAME, &mut text)?;
-                let start = u32::try_from(names.bytes.len())
-                    .map_err(|_| source.fault("more than 4 GiB of names"))?;
+                let start =
+                    u32::try_from(names.bytes.len()).map_err(|_| source.fault("more than 4 GiB of names"))?;
                 names.numbers.push(number);
                 names.starts.push(start);
                 if is_whole {
@@ -165,7 +165,8 @@ impl<R: Read> Source<R> {
         let mut unit = 0;
         for _ in 0..4 {
             let byte = self.next()?;
-            let digit = char::from(byte).to_digit(16).ok_or_else(|| self.fault("expected four hex digits"))?;
+            let digit =
+                char::from(byte).to_digit(16).ok_or_else(|| self.fault("expected four hex digits"))?;
             unit = unit * 16 + digit;
         }
         Ok(unit)

@@ -83,7 +83,7 @@ impl Analysis {
     pub(super) fn edges_to(&self, node: u32) -> Vec<(u32, u32)> {
         let mut edges = Vec::new();
         let mut at = node;
-        while let Some(edge) = self.ways.edge_to(at) {
+        while let Some(edge) = self.ways().edge_to(at) {
             edges.push((edge, at));
             at = self.graph.start_of(edge);
         }
@@ -95,7 +95,7 @@ impl Analysis {
     pub(super) fn distance(&self, node: u32, bound: usize) -> usize {
         let mut at = node;
         let mut steps = 0;
-        while let Some(edge) = self.ways.edge_to(at).filter(|_| steps < bound) {
+        while let Some(edge) = self.ways().edge_to(at).filter(|_| steps < bound) {
             at = self.graph.start_of(edge);
             steps += 1;
         }

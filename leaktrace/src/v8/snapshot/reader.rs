@@ -156,7 +156,8 @@ impl Parts {
         check_names(&graph, source)?;
         // A root's shortcuts are the global objects of the program; they count, others do not.
         for edge in 0..graph.edge_count() {
-            if graph.marked_end(edge) & SHORTCUT != 0 && !graph.edges(graph.root).contains(&edge)
+            if graph.marked_end(edge) & SHORTCUT != 0
+                && !graph.edges(graph.root).contains(&edge)
                 && let Some(end) = graph.to.get_mut(edge as usize)
             {
                 *end |= IGNORED;
@@ -254,12 +255,7 @@ struct Edges<'a> {
 }
 
 impl<'a> Edges<'a> {
-    fn new(
-        layout: &'a EdgeLayout,
-        node_fields: u64,
-        graph: &'a mut Graph,
-        needed: &'a mut Needed,
-    ) -> Self {
+    fn new(layout: &'a EdgeLayout, node_fields: u64, graph: &'a mut Graph, needed: &'a mut Needed) -> Self {
         let nodes = graph.kinds.len() as u64;
         Self { layout, node_fields, graph, needed, nodes }
     }

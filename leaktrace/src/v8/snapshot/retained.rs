@@ -1,5 +1,7 @@
 //! One snapshot, worked out: who dominates whom, what that retains, and the shortest ways from the roots.
 
+use std::sync::OnceLock;
+
 use super::classes::{ClassFigures, Classes, Totals, is_detached};
 use super::dominators::{Dominators, dominators};
 use super::edges::mark_ignored;
@@ -15,7 +17,8 @@ pub struct Analysis {
     pub(super) sizes: Sizes,
     pub(super) retained: Vec<u64>,
     pub(super) classes: Classes,
-    pub(super) ways: Ways,
+    /// Found when the first path is asked for: of most snapshots of several, none is.
+    ways: OnceLock<Ways>,
     totals: Totals,
 }
 
@@ -28,9 +31,8 @@ pub fn analyse(mut graph: Graph) -> Analysis {
     let mut classes = Classes::name(&graph);
     classes.count(&graph, &sizes);
     classes.retain(&tree, &retained);
-    let ways = Ways::find(&graph);
     let totals = totals(&graph, &tree, &sizes, &retained, &classes);
-    Analysis { graph, tree, sizes, retained, classes, ways, totals }
+    Analysis { graph, tree, sizes, retained, classes, ways: OnceLock::new(), totals }
 }
 
 impl Analysis {
@@ -81,6 +83,10 @@ impl Analysis {
     /// The constructor of a node.
     pub fn class_of(&self, node: u32) -> &str {
         self.classes.name_of(node)
+    }
+
+    pub(super) fn ways(&self) -> &Ways {
+        self.ways.get_or_init(|| Ways::find(&self.graph))
     }
 
     /// The node that dominates another.

@@ -123,7 +123,11 @@ fn detached_nodes_and_their_circle_are_named() {
     let growth = &comparison.growths[0];
     assert_eq!(growth.explanation.cause, Cause::DetachedDom);
     assert!(growth.is_circular);
-    assert!(growth.explanation.says.contains("Array in the module's variable 'kept'"), "{:?}", growth.explanation);
+    assert!(
+        growth.explanation.says.contains("Array in the module's variable 'kept'"),
+        "{:?}",
+        growth.explanation
+    );
 }
 
 #[test]
@@ -157,5 +161,8 @@ fn an_inner_function_is_no_module() {
     program.add(10);
     let comparison = over_time(&[&first, &program.heap]);
     let why = &comparison.growths[0].explanation;
-    assert_eq!((why.cause, why.holder.as_str()), (Cause::UnboundedCollection, "variable 'kept' of a function"));
+    assert_eq!(
+        (why.cause, why.holder.as_str()),
+        (Cause::UnboundedCollection, "variable 'kept' of a function")
+    );
 }

@@ -5,8 +5,21 @@ use std::fmt::Write as _;
 use crate::v8::snapshot::{Analysis, analyse, read};
 
 pub(super) const NODE_TYPES: [&str; 15] = [
-    "hidden", "array", "string", "object", "code", "closure", "regexp", "number", "native", "synthetic",
-    "concatenated string", "sliced string", "symbol", "bigint", "object shape",
+    "hidden",
+    "array",
+    "string",
+    "object",
+    "code",
+    "closure",
+    "regexp",
+    "number",
+    "native",
+    "synthetic",
+    "concatenated string",
+    "sliced string",
+    "symbol",
+    "bigint",
+    "object shape",
 ];
 pub(super) const EDGE_TYPES: [&str; 7] =
     ["context", "element", "property", "internal", "hidden", "shortcut", "weak"];
@@ -58,7 +71,12 @@ impl Heap {
     }
 
     /// Adds a node and an edge to it.
-    pub(super) fn held(&mut self, by: usize, edge: (&'static str, &str), node: (&'static str, &str, u64)) -> usize {
+    pub(super) fn held(
+        &mut self,
+        by: usize,
+        edge: (&'static str, &str),
+        node: (&'static str, &str, u64),
+    ) -> usize {
         let made = self.node(node.0, node.1, node.2);
         self.edge(by, edge.0, edge.1, made);
         made

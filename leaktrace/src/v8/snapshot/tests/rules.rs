@@ -33,8 +33,13 @@ fn every_layout_gives_the_same_heap(
     assert_eq!(["A", "B", "C", "D", "E \u{2713}"].map(retained), [310, 20, 40, 240, 160]);
     let way = analysis.way_to(6);
     let edges: Vec<_> = way.iter().map(|step| (step.edge_kind.name(), step.edge.as_str())).collect();
-    let expected =
-        [("element", "1"), ("internal", "1"), ("property", "b"), ("element", "7"), ("property", "e\"\u{e9}\n")];
+    let expected = [
+        ("element", "1"),
+        ("internal", "1"),
+        ("property", "b"),
+        ("element", "7"),
+        ("property", "e\"\u{e9}\n"),
+    ];
     assert_eq!(edges, expected);
     assert_eq!(way.last().map(|step| (step.id, step.name.as_str())), Some((13, "E \u{2713}")));
     assert_eq!((analysis.node_with_id(9), analysis.node_with_id(10)), (Some(4), None));
@@ -141,8 +146,16 @@ fn what_is_called_what() {
     let mut names: Vec<_> = analysis.classes().iter().map(|class| class.name.clone()).collect();
     names.sort();
     let expected = [
-        "(compiled code)", "(number)", "(string)", "(system)", "<li>", "<p>", "Detached <div>", "Function",
-        "Node / BindingData", "RegExp",
+        "(compiled code)",
+        "(number)",
+        "(string)",
+        "(system)",
+        "<li>",
+        "<p>",
+        "Detached <div>",
+        "Function",
+        "Node / BindingData",
+        "RegExp",
     ];
     assert_eq!(names, expected);
     let totals = analysis.totals();
