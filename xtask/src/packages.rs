@@ -50,7 +50,7 @@ const PACKAGES: &[Package] = &[
     program("redis-tools", "redis-benchmark", "load for redis"),
     program("nginx-light", "nginx", "a real server whose work is done in children"),
     file("postgresql", "/usr/lib/postgresql", "a real server with one child a client"),
-    program("nodejs", "node", "a Node HTTP server"),
+    program("nodejs", "node", "a Node HTTP server, and heap snapshots"),
     program("npm", "npm", "fetches Node of other versions"),
     program("binutils", "strip", "strips a Node"),
     program("python3", "python3", "a runtime with a heap of its own"),

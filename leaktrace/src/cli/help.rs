@@ -10,7 +10,8 @@ pub(super) const USAGE: &str = "leaktrace [OPTIONS] --pid <PID>
        leaktrace [OPTIONS] -- <COMMAND>...
        leaktrace doctor [--pid <PID>]
        leaktrace replay [OPTIONS] <FILE>
-       leaktrace classify [OPTIONS] [FILE]...";
+       leaktrace classify [OPTIONS] [FILE]...
+       leaktrace heap [OPTIONS] <FILE>...";
 
 pub(super) const ABOUT: &str = "Finds the memory leak in a process that is already running";
 
@@ -51,6 +52,8 @@ Examples:
       leaktrace replay trace.leaktrace
   Is this series of measurements a leak?
       leaktrace classify rss.csv
+  What grew in a Node process between two heap snapshots, and who holds it?
+      leaktrace heap before.heapsnapshot after.heapsnapshot
 
 Keys of the live view:
   up, down select a call site; enter shows its full stack; s sorts by the next column; p pauses the picture, not the
@@ -58,13 +61,13 @@ Keys of the live view:
 
 Exit codes:
    0  traced, and ended as asked; a closed output pipe is no failure
-   2  the command line, or a file given to classify, cannot be used
+   2  the command line, or a file given to classify or heap, cannot be used
    3  there is no such process
    4  a capability or permission is missing
    5  this kernel or this process is not supported
    6  refused, because attaching could hurt the process
    7  the output or a recording could not be written or read
-  10  a leak was found at or above the confidence of --fail-on-leak
+  10  a leak was found at or above the confidence of --fail-on-leak, or growth with --fail-on-growth
   70  a bug in leaktrace
 
 Environment:
@@ -108,3 +111,21 @@ Examples:
       jq -r '[.file, .verdict, .pattern, .growth_bytes_per_s] | @tsv'
   (echo t,bytes; for i in $(seq 300); do
       echo $(date +%s),$(($(ps -o rss= 1234) * 1024)); sleep 1; done) | leaktrace classify";
+
+pub(super) const HEAP: &str = "\
+Reads V8's heap snapshots (.heapsnapshot: node's v8.writeHeapSnapshot() or --heapsnapshot-signal, Chrome's DevTools), \
+without node and without privileges, in less memory than the size of the file.
+
+Of one snapshot it tells count, shallow and retained size by constructor, as DevTools does. Of several, taken from one \
+process over time and given oldest first, it also tells how these changed, which places hold more from each snapshot to \
+the next, the shortest path that keeps the new objects alive, the likely cause, and what to do. Two snapshots cannot \
+tell a leak from something that is still filling up; three or more, with the same work between them, can.";
+
+pub(super) const HEAP_EXAMPLES: &str = "\
+Examples:
+  leaktrace heap app.heapsnapshot
+  leaktrace heap 1.heapsnapshot 2.heapsnapshot 3.heapsnapshot
+  leaktrace heap --retainers Session app.heapsnapshot
+  leaktrace heap *.heapsnapshot.gz --format ndjson |
+      jq -r 'select(.type==\"heap_growth\") | [.bytes, .cause, .holder] | @tsv'
+  leaktrace heap --fail-on-growth before.heapsnapshot after.heapsnapshot";

@@ -71,6 +71,9 @@ pub enum Command {
     /// Judge a series of bytes over time: a leak or not, in which pattern, how fast, how sure
     #[command(long_about = help::CLASSIFY, after_help = help::CLASSIFY_EXAMPLES)]
     Classify(ClassifyOptions),
+    /// Read V8 heap snapshots: who holds the memory, what grew between them, and why
+    #[command(long_about = help::HEAP, after_help = help::HEAP_EXAMPLES)]
+    Heap(HeapOptions),
 }
 
 /// Everything that a trace needs to know.
@@ -353,6 +356,38 @@ pub enum Only {
     Heap,
     /// V8's heap only
     V8,
+}
+
+/// What `leaktrace heap` is asked.
+#[derive(Clone, Debug, Args)]
+pub struct HeapOptions {
+    /// Heap snapshots of one process, oldest first; - for standard input
+    ///
+    /// As node, Chrome's DevTools or leaktrace wrote them (.heapsnapshot); compressed by gzip or zstd, too.
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+
+    /// How many constructors, and how many places that grew, are told
+    #[arg(long, value_name = "N", default_value = defaults::TOP, value_parser = values::top)]
+    pub top: usize,
+
+    /// Instead: the largest objects of a constructor, or the object with an id, and the path that keeps each alive
+    ///
+    /// Of the last file. An id is written as @1234.
+    #[arg(long, value_name = "CONSTRUCTOR|@ID")]
+    pub retainers: Option<String>,
+
+    /// Tell only places that grew by at least this [default: 16KiB, or 0.5 % of the heap where that is more]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub min_growth: Option<u64>,
+
+    /// Exit with 10 if something grew from each snapshot to the next
+    #[arg(long)]
+    pub fail_on_growth: bool,
+
+    /// How to print: table for people, ndjson for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: Format,
 }
 
 /// How to print.

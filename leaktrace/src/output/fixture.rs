@@ -1,5 +1,7 @@
 //! Records for tests: one of each kind with every field filled in, and a small leaking service.
 
+pub(crate) mod heap;
+
 use std::collections::BTreeMap;
 
 use super::record::{
@@ -362,6 +364,7 @@ pub(crate) fn every_record() -> Vec<Record> {
     let ends =
         [EndReason::TargetExited, EndReason::Duration, EndReason::Interrupted, EndReason::RecordingCut];
     records.extend(ends.map(|ended| Record::Summary(Summary { ended, ..summary() })));
+    records.extend(heap::records());
     records
 }
 

@@ -5,6 +5,8 @@ pub mod dump;
 pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod heap_record;
+pub mod heap_text;
 pub mod leak;
 pub mod ndjson;
 pub mod plain;

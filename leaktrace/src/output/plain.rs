@@ -86,7 +86,12 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
                 self.comm = visible(&header.comm).into_owned();
                 return Ok(());
             }
-            Record::Site(_) | Record::Gc(_) => return Ok(()),
+            Record::Site(_)
+            | Record::Gc(_)
+            | Record::HeapSnapshot(_)
+            | Record::HeapConstructor(_)
+            | Record::HeapGrowth(_)
+            | Record::HeapObject(_) => return Ok(()),
             Record::Verdict(verdict) => {
                 format!("{:>7}  {}\n", text::duration(verdict.t), leak::line(verdict))
             }

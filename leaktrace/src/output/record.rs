@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::heap_record::{HeapConstructor, HeapGrowth, HeapObject, HeapSnapshot};
 use super::verdict::VerdictRecord;
 use crate::symbol::Frame;
 use crate::verdict::{Pattern, Verdict};
@@ -33,6 +34,14 @@ pub enum Record {
     Notice(Notice),
     /// The last line: totals, largest sites with their stacks, and why the trace ended.
     Summary(Summary),
+    /// `leaktrace heap`: what a snapshot holds in all.
+    HeapSnapshot(HeapSnapshot),
+    /// `leaktrace heap`: the objects of one constructor.
+    HeapConstructor(HeapConstructor),
+    /// `leaktrace heap`: a place that holds more in each snapshot.
+    HeapGrowth(HeapGrowth),
+    /// `leaktrace heap --retainers`: an object, and what keeps it alive.
+    HeapObject(HeapObject),
 }
 
 /// What is traced, and how.

@@ -122,7 +122,7 @@ impl Lines<'_> {
 }
 
 /// The words of a text in lines of at most `columns`.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in visible(text).split_whitespace() {
         let word = cut_middle(word, columns);

@@ -7,6 +7,7 @@ mod doctor;
 mod engine;
 mod fail_on_leak;
 mod follow;
+mod heap;
 mod input;
 mod launch;
 mod limits;
@@ -50,6 +51,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Doctor(options)) => doctor::run(options, &cli.general),
         Some(Command::Replay(options)) => replay::run(options, &cli.general),
         Some(Command::Classify(options)) => classify::run(options, &cli.general),
+        Some(Command::Heap(options)) => heap::run(options, &cli.general),
         None => live::run(&cli.trace, &cli.general),
     }
 }

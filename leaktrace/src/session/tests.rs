@@ -165,6 +165,10 @@ fn a_trace_by_hand_has_its_records_in_order() {
             Record::Verdict(_) => "verdict",
             Record::Gc(_) => "gc",
             Record::Summary(_) => "summary",
+            Record::HeapSnapshot(_)
+            | Record::HeapConstructor(_)
+            | Record::HeapGrowth(_)
+            | Record::HeapObject(_) => "heap",
         })
         .collect();
     let expected = [

@@ -1,3 +1,4 @@
-//! V8's heap, seen from outside.
+//! V8's heap, seen from outside: its collections, and snapshots of what it holds.
 
 pub mod gc;
+pub mod snapshot;

@@ -12,6 +12,7 @@ mod churn;
 mod pipeline;
 mod servers;
 mod sites;
+mod snapshot;
 mod stats;
 mod table;
 mod tracer;
@@ -25,7 +26,8 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, redis, node, pipeline, pipeline-sites, verdicts.
+    /// Runs only the benches whose name contains this: churn, redis, node, pipeline, pipeline-sites, verdicts,
+    /// snapshot.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -41,6 +43,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if chosen("verdicts") {
         verdicts::run(if options.quick { 60 } else { 900 })?;
+    }
+    if chosen("snapshot") {
+        let (megabytes, rounds) = if options.quick { (20, 1) } else { (320, 3) };
+        snapshot::run(megabytes, rounds)?;
     }
     if !["churn", "redis", "node"].into_iter().any(chosen) {
         return Ok(());

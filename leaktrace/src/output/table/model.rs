@@ -113,7 +113,12 @@ impl Data {
                 self.notices.push_back(notice.clone());
             }
             Record::Verdict(verdict) => self.verdicts.apply(verdict),
-            Record::Summary(_) | Record::Gc(_) => {}
+            Record::Summary(_)
+            | Record::Gc(_)
+            | Record::HeapSnapshot(_)
+            | Record::HeapConstructor(_)
+            | Record::HeapGrowth(_)
+            | Record::HeapObject(_) => {}
         }
     }
 
