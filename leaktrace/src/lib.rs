@@ -15,4 +15,5 @@ pub mod session;
 pub mod symbol;
 pub mod target;
 pub mod trace_file;
+pub mod v8;
 pub mod verdict;

@@ -1,0 +1,387 @@
+//! Samples the JavaScript heap of a process, one isolate a time, on a thread of its own, until it is stopped.
+//!
+//! V8 notes the stack of about one allocation in so many bytes, and knows which of these objects still live. Before it
+//! tells, it collects the whole heap: so a look stops the isolate for as long as a full collection takes, and looks
+//! keep a distance that is many times that.
+
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::{
+    sync::oneshot,
+    time::Instant,
+};
+
+use super::{
+    client::Client,
+    closing,
+    connect::connect,
+    error::InspectorError,
+    opening::Inspector,
+    profile::Profile,
+    sites::{JsFrame, JsSample, Observer},
+    source_map::SourceMaps,
+    workers::{self, Workers},
+};
+
+/// How long the main thread may take to answer: a collection of a large heap takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Workers that wait for something (`Atomics.wait`) do not answer at all.
+const WORKER_PATIENCE: Duration = Duration::from_secs(2);
+const WORKER_REST: Duration = Duration::from_secs(60);
+/// A look is followed by a pause of so many times what it took: at most 2 % of the main thread's time.
+const PAUSE_FACTOR: u32 = 50;
+/// The isolate of the main thread.
+const MAIN: u32 = 0;
+/// Profiles nest a few frames of ours for each frame of theirs.
+const STACK: usize = 32 << 20;
+
+/// How the heap is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SamplingOptions {
+    /// About one allocation in so many bytes is noted.
+    pub interval_bytes: u64,
+    /// Time from one look to the next, if looks are cheap.
+    pub every: Duration,
+}
+
+/// What a sampler tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JsEvent {
+    /// A stack that samples will name.
+    Stack {
+        /// Number of the isolate: 0 is the main thread.
+        isolate: u32,
+        /// Number of the stack within it.
+        stack: u32,
+        /// Innermost first.
+        frames: Vec<JsFrame>,
+        /// The innermost frame of the program itself.
+        culprit: Option<usize>,
+    },
+    /// A look at an isolate.
+    Samples {
+        /// Number of the isolate.
+        isolate: u32,
+        /// Objects that are new since the look before.
+        born: Vec<JsSample>,
+        /// Ordinals of those that were collected.
+        gone: Vec<u64>,
+    },
+    /// An isolate has ended with all that it held.
+    IsolateEnded {
+        /// Number of the isolate.
+        isolate: u32,
+    },
+    /// Something that the user should know.
+    Notice {
+        /// A stable name.
+        code: &'static str,
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// A sampler at work. Dropping it stops it and closes the inspector, if we opened it.
+#[derive(Debug)]
+pub struct Sampler {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    /// Begins to sample, and comes back once it does. What is seen goes to `tell`, on the sampler's thread.
+    pub fn start(
+        inspector: Inspector,
+        options: SamplingOptions,
+        tell: impl FnMut(JsEvent) + Send + 'static,
+    ) -> Result<Self, InspectorError> {
+        let (stop, stopped) = oneshot::channel();
+        let (started, has_started) = sync_channel(1);
+        let thread = Builder::new().name("inspector".to_owned()).stack_size(STACK).spawn(move || {
+            run(inspector, options, Box::new(tell), stopped, &started);
+        })?;
+        // The thread only ends without a word when it panics; then joining tells.
+        match has_started.recv() {
+            Ok(Ok(())) => Ok(Self { stop: Some(stop), thread: Some(thread) }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => match thread.join() {
+                Ok(()) => Err(InspectorError::Closed),
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+        }
+    }
+
+    /// Stops, closes the inspector if we opened it, and waits until that is done.
+    pub fn stop(&mut self) {
+        // A sampler that ended by itself listens no more.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && let Err(panic) = thread.join()
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+type Tell = Box<dyn FnMut(JsEvent) + Send>;
+
+fn run(
+    inspector: Inspector,
+    options: SamplingOptions,
+    tell: Tell,
+    stopped: oneshot::Receiver<()>,
+    started: &SyncSender<Result<(), InspectorError>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(started.send(Err(error.into()))),
+    };
+    runtime.block_on(async {
+        match Sampling::begin(inspector, options, tell).await {
+            Ok(sampling) => {
+                let _ = started.send(Ok(()));
+                sampling.until(stopped).await;
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+    });
+}
+
+/// What is known of an isolate.
+#[derive(Default)]
+struct Isolate {
+    observer: Observer,
+    /// It did not answer, and is not asked before this time.
+    rests_until: Option<Instant>,
+    was_told_silent: bool,
+}
+
+struct Sampling {
+    inspector: Inspector,
+    options: SamplingOptions,
+    client: Client,
+    workers: Workers,
+    /// By session; the main thread has none.
+    isolates: BTreeMap<Option<String>, Isolate>,
+    maps: SourceMaps,
+    tell: Tell,
+    was_told_full: bool,
+}
+
+/// Why sampling is over.
+enum End {
+    /// The process wants to end, or has.
+    TargetEnds,
+    Failed(InspectorError),
+}
+
+impl Sampling {
+    async fn begin(
+        inspector: Inspector,
+        options: SamplingOptions,
+        tell: Tell,
+    ) -> Result<Self, InspectorError> {
+        let stream = connect(inspector.pid, inspector.address)?;
+        let client = Client::new(stream, inspector.address, &inspector.path, HANDSHAKE).await?;
+        let mut sampling = Self {
+            maps: SourceMaps::new(inspector.pid),
+            inspector,
+            options,
+            client,
+            workers: Workers::default(),
+            isolates: BTreeMap::new(),
+            tell,
+            was_told_full: false,
+        };
+        let begun = async {
+            workers::follow(&mut sampling.client, PATIENCE).await?;
+            sampling.start(None, PATIENCE).await
+        };
+        match begun.await {
+            Ok(()) => Ok(sampling),
+            Err(error) => {
+                // As it was before.
+                let _ = closing::close(sampling.client, &sampling.inspector).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(&mut self, session: Option<String>, patience: Duration) -> Result<(), InspectorError> {
+        let params = json!({ "samplingInterval": self.options.interval_bytes });
+        self.client.call(session.as_deref(), "HeapProfiler.startSampling", params, patience).await?;
+        self.isolates.insert(session, Isolate::default());
+        Ok(())
+    }
+
+    /// Samples until it is stopped or cannot go on; then lets go of the inspector.
+    async fn until(mut self, stopped: oneshot::Receiver<()>) {
+        let end = tokio::select! {
+            biased;
+            _ = stopped => None,
+            end = self.go_on() => Some(end),
+        };
+        match end {
+            // Being connected would keep it from ending.
+            Some(End::TargetEnds) => return self.client.close().await,
+            Some(End::Failed(error)) => {
+                let message = format!("JavaScript call sites are not sampled any more: {error}");
+                (self.tell)(JsEvent::Notice { code: "js_sites_ended", message });
+            }
+            None => {}
+        }
+        self.stop_sampling().await;
+        if let Err(error) = closing::close(self.client, &self.inspector).await {
+            let message = format!(
+                "the inspector that was opened at {} stays open: {error}; process._debugEnd() in the process closes it",
+                self.inspector.address
+            );
+            (self.tell)(JsEvent::Notice { code: "inspector_open", message });
+        }
+    }
+
+    async fn stop_sampling(&mut self) {
+        for session in self.isolates.keys() {
+            let patience = if session.is_none() { PATIENCE } else { WORKER_PATIENCE };
+            let stopped = self.client.call(session.as_deref(), "HeapProfiler.stopSampling", json!({}), patience);
+            if matches!(stopped.await, Err(InspectorError::Closed)) {
+                return;
+            }
+        }
+    }
+
+    async fn go_on(&mut self) -> End {
+        let mut next = Instant::now();
+        loop {
+            match self.turn(&mut next).await {
+                Ok(false) => {}
+                Ok(true) => return End::TargetEnds,
+                Err(InspectorError::Closed) if !is_alive(self.inspector.pid) => return End::TargetEnds,
+                Err(error) => return End::Failed(error),
+            }
+        }
+    }
+
+    /// Waits for the next look, or for what the process tells before it. Gives whether the process wants to end.
+    async fn turn(&mut self, next: &mut Instant) -> Result<bool, InspectorError> {
+        self.client.listen_until(*next).await?;
+        let turnover = self.workers.take(self.client.take_events())?;
+        for isolate in turnover.went {
+            (self.tell)(JsEvent::IsolateEnded { isolate });
+        }
+        self.isolates.retain(|session, _| {
+            session.as_ref().is_none_or(|session| self.workers.0.contains_key(session))
+        });
+        if turnover.is_ending {
+            return Ok(true);
+        }
+        if turnover.is_full && !std::mem::replace(&mut self.was_told_full, true) {
+            let message = "the process has more worker threads than are sampled: further ones are not".to_owned();
+            (self.tell)(JsEvent::Notice { code: "js_workers_full", message });
+        }
+        for session in turnover.came {
+            self.meet(session).await?;
+        }
+        if Instant::now() >= *next {
+            let begin = Instant::now();
+            self.look_at_all().await?;
+            *next = Instant::now() + self.options.every.max(begin.elapsed() * PAUSE_FACTOR);
+        }
+        Ok(false)
+    }
+
+    async fn meet(&mut self, session: String) -> Result<(), InspectorError> {
+        match self.start(Some(session.clone()), WORKER_PATIENCE).await {
+            Err(InspectorError::Timeout { .. } | InspectorError::Remote { .. }) => {
+                let title = self.workers.0.get(&session).map(|worker| worker.title.clone()).unwrap_or_default();
+                let message = format!("a worker thread does not answer and is not sampled: {title}");
+                (self.tell)(JsEvent::Notice { code: "js_worker_silent", message });
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn look_at_all(&mut self) -> Result<(), InspectorError> {
+        let sessions: Vec<Option<String>> = self.isolates.keys().cloned().collect();
+        for session in sessions {
+            let rests = self.isolates.get(&session).and_then(|isolate| isolate.rests_until);
+            if rests.is_some_and(|until| Instant::now() < until) {
+                continue;
+            }
+            match self.look(&session).await {
+                Err(InspectorError::Timeout { what, after }) => self.is_silent(&session, &what, after),
+                // A worker that is just ending.
+                Err(InspectorError::Remote { .. }) if session.is_some() => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_silent(&mut self, session: &Option<String>, what: &str, after: Duration) {
+        let Some(isolate) = self.isolates.get_mut(session) else { return };
+        isolate.rests_until = Some(Instant::now() + WORKER_REST);
+        if std::mem::replace(&mut isolate.was_told_silent, true) {
+            return;
+        }
+        let thread = session.as_ref().and_then(|session| self.workers.0.get(session));
+        let thread = thread.map_or("the main thread", |worker| worker.title.as_str());
+        let message = format!(
+            "{thread} did not answer {what} within {} s: its JavaScript call sites are old until it does",
+            after.as_secs()
+        );
+        (self.tell)(JsEvent::Notice { code: "js_sites_silent", message });
+    }
+
+    async fn look(&mut self, session: &Option<String>) -> Result<(), InspectorError> {
+        let patience = if session.is_none() { PATIENCE } else { WORKER_PATIENCE };
+        let method = "HeapProfiler.getSamplingProfile";
+        let answer = self.client.call(session.as_deref(), method, json!({}), patience).await?;
+        let text = answer.as_deref().map_or("{}", |raw| raw.get());
+        let profile =
+            Profile::read(text).map_err(|error| InspectorError::Protocol(format!("a profile: {error}")))?;
+        let number = match session {
+            None => MAIN,
+            Some(session) => match self.workers.0.get(session) {
+                Some(worker) => worker.isolate,
+                None => return Ok(()),
+            },
+        };
+        let Some(isolate) = self.isolates.get_mut(session) else { return Ok(()) };
+        isolate.was_told_silent = false;
+        let change = isolate.observer.observe(&profile);
+        for (stack, frames) in change.stacks {
+            let culprit = frames.iter().position(|frame| is_own(&frame.url));
+            let frames = frames.iter().map(|frame| self.maps.resolve(JsFrame::of(frame))).collect();
+            (self.tell)(JsEvent::Stack { isolate: number, stack, frames, culprit });
+        }
+        (self.tell)(JsEvent::Samples { isolate: number, born: change.born, gone: change.gone });
+        Ok(())
+    }
+}
+
+/// Whether a script is the program's own: neither Node's, nor V8's marks such as `(V8 API)`, which have no script.
+fn is_own(url: &str) -> bool {
+    !url.is_empty() && !url.starts_with("node:") && !url.starts_with("internal/")
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X', 'x'])))
+}
+

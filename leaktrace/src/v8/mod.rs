@@ -1,0 +1,3 @@
+//! V8 inside of the target.
+
+pub mod inspector;
