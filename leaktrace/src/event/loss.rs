@@ -34,11 +34,13 @@ pub enum Cause {
     DisplacedMapping,
     /// The begin or the end of an unmap or remap was not seen.
     UnpairedMapping,
+    /// There are too many sampled objects of JavaScript, or call sites of them: what does not fit is not counted.
+    JsSamplesFull,
 }
 
 impl Cause {
     /// How many causes there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -56,6 +58,7 @@ impl Cause {
         Self::MappingsFull,
         Self::DisplacedMapping,
         Self::UnpairedMapping,
+        Self::JsSamplesFull,
     ];
 
     /// The name of the counter in the output.
@@ -75,6 +78,7 @@ impl Cause {
             Self::MappingsFull => "mappings_full",
             Self::DisplacedMapping => "displaced_mappings",
             Self::UnpairedMapping => "unpaired_mappings",
+            Self::JsSamplesFull => "js_samples_full",
         }
     }
 

@@ -73,6 +73,8 @@ pub(crate) fn site_tick(site: u32, function: &str, live_bytes: u64) -> SiteTick 
         frees: live_bytes / 90 - live_bytes / 96,
         growth_bytes_per_s: Some(live_bytes as f64 / 192.0),
         age_s: 192.4,
+        estimated: false,
+        isolate: None,
     }
 }
 
@@ -144,6 +146,7 @@ pub(crate) fn frame(function: &str, file: &str, line: u32) -> Frame {
         module: Some("/usr/bin/redis-server".into()),
         file: (!file.is_empty()).then(|| file.into()),
         line: (line > 0).then_some(line),
+        column: None,
         address: "0x55d0c0ffee12".into(),
         offset: Some(0x12),
         inlined: false,

@@ -8,6 +8,7 @@ mod engine;
 mod fail_on_leak;
 mod follow;
 mod input;
+mod js_sites;
 mod launch;
 mod limits;
 mod live;
@@ -18,6 +19,7 @@ mod replay;
 mod safety;
 pub mod series_file;
 mod sinks;
+mod snapshot;
 mod supervisor;
 mod traced;
 mod verdicts;
@@ -47,6 +49,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Some(Command::Doctor(options)) => doctor::run(options, &cli.general),
         Some(Command::Replay(options)) => replay::run(options, &cli.general),
+        Some(Command::Snapshot(options)) => snapshot::run(options),
         Some(Command::Classify(options)) => classify::run(options, &cli.general),
         None => live::run(&cli.trace, &cli.general),
     }

@@ -13,6 +13,7 @@ use super::{
     clock::{Clock, own_cpu_s, own_peak_rss_bytes, own_rss_bytes},
     engine::{Engine, Happening},
     input::{Child, Fact, ProcessUsage, Tick},
+    js_sites::{self, JsSites},
     launch::Launched,
     sinks::Wish,
 };
@@ -21,6 +22,7 @@ use crate::{
     error::{ExitCode, Failure},
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
+    v8::inspector::JsEvent,
     target::{find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage},
 };
 
@@ -52,6 +54,7 @@ pub(super) struct Supervisor {
     /// Limits on the memory of the processes.
     pub(super) limits: Limits,
     pub(super) launched: Option<Launched>,
+    pub(super) js_sites: Option<JsSites>,
 }
 
 /// The signals that end a trace.
@@ -105,6 +108,7 @@ impl Supervisor {
                 },
                 () = sleep_until(end) => return Ok(EndReason::Duration),
                 Some(happening) = happened.recv() => self.see_to(happening),
+                Some(event) = next_of(&mut self.js_sites) => self.tell_js(event),
                 () = sleep_until(next_look) => self.look_again(),
                 _ = ticks.tick() => self.tick(),
                 _ = lives.tick() => if self.bury() { return Ok(EndReason::TargetExited) },
@@ -213,7 +217,31 @@ impl Supervisor {
         counts.iter().zip(&self.baseline).map(|(now, before)| now.saturating_sub(*before)).collect()
     }
 
+    /// Tells what the sampler of JavaScript saw of the target.
+    fn tell_js(&self, event: JsEvent) {
+        let t = self.clock.t();
+        let fact = js_sites::fact(event, t);
+        match fact {
+            Ok(fact) => self.engine.tell(fact),
+            Err((code, message)) => {
+                let pid = self.js_sites.as_ref().map_or(0, |js_sites| js_sites.pid);
+                self.notice(pid, Level::Warning, code, message);
+            }
+        }
+    }
+
+    /// Stops the sampler and closes the inspector, and tells what is still to be told.
+    fn end_js_sites(&mut self) {
+        if let Some(js_sites) = &mut self.js_sites {
+            js_sites.stop();
+        }
+        while let Some(event) = self.js_sites.as_mut().and_then(JsSites::left) {
+            self.tell_js(event);
+        }
+    }
+
     pub(super) fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {
+        self.end_js_sites();
         let tick = self.observe();
         let own_peak_rss_bytes = own_peak_rss_bytes();
         let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };
@@ -224,6 +252,14 @@ impl Supervisor {
         }
         all.detach_now();
         finished
+    }
+}
+
+/// What the sampler tells next; for ever nothing where there is none.
+async fn next_of(js_sites: &mut Option<JsSites>) -> Option<JsEvent> {
+    match js_sites {
+        Some(js_sites) => js_sites.next().await,
+        None => std::future::pending().await,
     }
 }
 
