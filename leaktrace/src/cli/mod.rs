@@ -170,7 +170,7 @@ pub struct CaptureOptions {
     /// SIGUSR1, which only happens where it is known that Node itself handles that signal, and closed again at the
     /// end; the process writes some lines about that to its standard error. Meanwhile V8 notes the stack of one
     /// allocation in so many bytes, which slows allocation a little, and collects its whole heap before each look; looks
-    /// take at most 2 % of the main thread's time. What is seen is what was allocated since the attach and still lives;
+    /// take at most 5 % of the main thread's time. What is seen is what was allocated since the attach and still lives;
     /// the bytes are estimates. Worker threads are sampled too, child processes are not.
     #[arg(long, help_heading = help::CAPTURE)]
     pub js_sites: bool,

@@ -35,8 +35,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Workers that wait for something (`Atomics.wait`) do not answer at all.
 const WORKER_PATIENCE: Duration = Duration::from_secs(2);
 const WORKER_REST: Duration = Duration::from_secs(60);
-/// A look is followed by a pause of so many times what it took: at most 2 % of the main thread's time.
-const PAUSE_FACTOR: u32 = 50;
+/// A look is followed by a pause of so many times what it took: at most 5 % of the main thread's time.
+const PAUSE_FACTOR: u32 = 20;
 /// The isolate of the main thread.
 const MAIN: u32 = 0;
 /// Profiles nest a few frames of ours for each frame of theirs.
@@ -180,6 +180,8 @@ struct Sampling {
     maps: SourceMaps,
     tell: Tell,
     was_told_full: bool,
+    /// How long the answers of this round of looks took.
+    waited: Duration,
 }
 
 /// Why sampling is over.
@@ -206,6 +208,7 @@ impl Sampling {
             isolates: BTreeMap::new(),
             tell,
             was_told_full: false,
+            waited: Duration::ZERO,
         };
         let begun = async {
             workers::follow(&mut sampling.client, PATIENCE).await?;
@@ -297,9 +300,10 @@ impl Sampling {
             self.meet(session).await?;
         }
         if Instant::now() >= *next {
+            self.waited = Duration::ZERO;
             let begin = Instant::now();
             self.look_at_all().await?;
-            *next = Instant::now() + self.options.every.max(begin.elapsed() * PAUSE_FACTOR);
+            *next = (begin + self.options.every).max(Instant::now() + self.waited * PAUSE_FACTOR);
         }
         Ok(false)
     }
@@ -351,7 +355,10 @@ impl Sampling {
     async fn look(&mut self, session: &Option<String>) -> Result<(), InspectorError> {
         let patience = if session.is_none() { PATIENCE } else { WORKER_PATIENCE };
         let method = "HeapProfiler.getSamplingProfile";
-        let answer = self.client.call(session.as_deref(), method, json!({}), patience).await?;
+        let begin = Instant::now();
+        let answer = self.client.call(session.as_deref(), method, json!({}), patience).await;
+        self.waited += begin.elapsed();
+        let answer = answer?;
         let text = answer.as_deref().map_or("{}", |raw| raw.get());
         let profile =
             Profile::read(text).map_err(|error| InspectorError::Protocol(format!("a profile: {error}")))?;
