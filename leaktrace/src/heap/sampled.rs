@@ -117,6 +117,18 @@ impl Sampled {
         self.looked_at();
     }
 
+    /// The process replaced its image, and every isolate is gone with it.
+    pub(super) fn exec(&mut self) {
+        self.living.clear();
+        self.by_place.clear();
+        self.live_bytes = 0;
+        for site in &mut self.sites {
+            site.end();
+        }
+        self.histories.restart(self.sites.len());
+        self.series = Series::default();
+    }
+
     /// What was told since the last look is complete.
     pub fn looked_at(&mut self) {
         self.was_looked_at = true;
@@ -241,6 +253,25 @@ mod tests {
         sampled.isolate_ended(0, 4 * SECOND);
         assert_eq!(sampled.site(id).map(|site| (site.live_bytes, site.frees)), Some((0, 2)));
         assert_eq!((sampled.live_bytes, sampled.site(other).map(|site| site.live_bytes)), (7, Some(7)));
+    }
+
+    #[test]
+    fn after_exec_nothing_is_live_and_stacks_are_new_sites() {
+        let mut sampled = sampled();
+        sampled.born(0, 1, 10, 100, SECOND);
+        let id = sampled.site_at(0, 1, SECOND).unwrap();
+        sampled.looked_at();
+        sampled.tick(1.0);
+        sampled.exec();
+        assert_eq!(sampled.site(id).map(|site| (site.live_bytes, site.ended)), Some((0, true)));
+        for second in 2..6_u64 {
+            sampled.born(0, 1, second, 1000, second * SECOND);
+            sampled.looked_at();
+            sampled.tick(second as f64);
+        }
+        let new = sampled.site_at(0, 1, 0).unwrap();
+        assert_ne!(new, id);
+        assert_eq!(sampled.site_growth(new), Some(1000.0));
     }
 
     #[test]

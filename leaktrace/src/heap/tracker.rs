@@ -413,5 +413,6 @@ impl Tracker {
         self.sites.exec();
         self.histories.restart(self.sites.as_slice().len());
         self.series = Series::default();
+        self.sampled.exec();
     }
 }

@@ -261,6 +261,7 @@ pub(crate) fn verdict() -> VerdictRecord {
         live_count: Some(3_375_104),
         allocs: Some(3_600_111),
         frees: Some(225_007),
+        estimated: false,
         since_s: Some(4.0),
         eta_to_limit_s: Some(3600.0),
         culprit: stack().into_iter().nth(2),
@@ -279,6 +280,32 @@ pub(crate) fn verdict() -> VerdictRecord {
         ],
         cause: Some("blocks are allocated here and hardly ever freed".into()),
         advice: Some("find who should free what createStringObject returns".into()),
+    }
+}
+
+/// A call site of JavaScript.
+pub(crate) fn js_site() -> SiteTick {
+    let kind = SiteKind::Js;
+    SiteTick {
+        kind,
+        live_count: 120,
+        estimated: true,
+        isolate: Some(0),
+        ..site_tick(6, "onRequest", 4 << 20)
+    }
+}
+
+/// The verdict on it.
+pub(crate) fn verdict_on_js() -> VerdictRecord {
+    let place = frame("onRequest", "/srv/app.js", 12);
+    let frame = Frame { module: None, column: Some(5), address: String::new(), offset: None, ..place };
+    let subject = Subject { kind: SubjectKind::Site, id: Some(6) };
+    VerdictRecord {
+        subject,
+        estimated: true,
+        culprit: Some(frame.clone()),
+        stack: Some(vec![frame]),
+        ..verdict()
     }
 }
 
@@ -304,7 +331,8 @@ pub(crate) fn verdict_of_file() -> VerdictRecord {
 pub(crate) fn every_record() -> Vec<Record> {
     let mut records = vec![Record::Header(header()), Record::Tick(tick(2.0, 1 << 20, 7))];
     records.extend(sites().into_iter().map(Record::Site));
-    records.extend([verdict(), verdict_of_file()].map(Record::Verdict));
+    records.extend([verdict(), verdict_of_file(), verdict_on_js()].map(Record::Verdict));
+    records.push(Record::Tick(Tick { sites: vec![js_site()], ..tick(3.0, 1 << 20, 0) }));
     for level in [Level::Info, Level::Warning, Level::Error] {
         records.push(Record::Notice(notice(level, "1201 events were lost")));
     }

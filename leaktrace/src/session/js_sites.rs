@@ -26,10 +26,8 @@ impl JsSites {
     /// Opens the inspector of the process and begins to sample; the error says why that is refused.
     pub(super) fn start(process: &Process, options: &TraceOptions) -> Result<Self, Failure> {
         let pid = process.pid;
-        let sampling = SamplingOptions {
-            interval_bytes: options.tuning.js_interval,
-            every: options.capture.interval,
-        };
+        let sampling =
+            SamplingOptions { interval_bytes: options.tuning.js_interval, every: options.capture.interval };
         let (tell, events) = unbounded_channel();
         let sampler = inspector::open(process).and_then(|inspector| {
             // Nobody listens any more once the trace has ended.

@@ -27,7 +27,10 @@ pub(super) fn run(options: &SnapshotOptions) -> Result<(), Failure> {
     let cost = Cost::of(process.pid).map_err(|error| super::safety::gone(process.pid, &error))?;
     say(&format!("process {} ({}): {cost}", process.pid, visible(&process.comm)));
     if let Some(why) = cost.is_too_high().filter(|_| !options.force) {
-        let message = format!("refused to take a snapshot of process {}: {why}; --force takes it all the same", process.pid);
+        let message = format!(
+            "refused to take a snapshot of process {}: {why}; --force takes it all the same",
+            process.pid
+        );
         return Err(Failure::new(ExitCode::RefusedForSafety, message));
     }
     ask(options)?;
@@ -76,8 +79,7 @@ async fn take(process: &Process, partial: Partial) -> Result<(), Failure> {
             Failure::new(ExitCode::Internal, format!("could not listen for signals: {error}"))
         })
     };
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let ended = async {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     };

@@ -22,8 +22,8 @@ use crate::{
     error::{ExitCode, Failure},
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
-    v8::inspector::JsEvent,
     target::{find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage},
+    v8::inspector::JsEvent,
 };
 
 /// One process being traced.

@@ -52,7 +52,10 @@ fn main() {
     let waiting = verdicts::CASES.concat();
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.list {
-        println!("{} privileged cases are ignored: they need root (sudo)", cases.len() + javascript.len() + waiting.len());
+        println!(
+            "{} privileged cases are ignored: they need root (sudo)",
+            cases.len() + javascript.len() + waiting.len()
+        );
     }
     let at_once = waiting.len();
     let ended = [

@@ -33,7 +33,10 @@ impl Cost {
         let need = self.heap_at_most;
         let needs = text::bytes(need);
         if let Some((left, name)) = self.headroom.filter(|(left, _)| *left < need) {
-            return Some(format!("it may need {needs} more, and its limit {name} leaves {}", text::bytes(left)));
+            return Some(format!(
+                "it may need {needs} more, and its limit {name} leaves {}",
+                text::bytes(left)
+            ));
         }
         let available = self.available.filter(|available| *available < need)?;
         Some(format!("it may need {needs} more, and the machine has {} left", text::bytes(available)))

@@ -42,10 +42,7 @@ impl Partial {
     /// Gives it its name; it does not replace what has come there meanwhile.
     pub(super) fn keep(mut self) -> Result<PathBuf, Failure> {
         let failed = |error: std::io::Error| {
-            let message = format!(
-                "could not complete {}: {error}; choose another path",
-                self.path.display()
-            );
+            let message = format!("could not complete {}: {error}; choose another path", self.path.display());
             Failure::new(ExitCode::OutputFailed, message)
         };
         self.file.sync_all().map_err(failed)?;

@@ -78,7 +78,8 @@ impl<'a> Judging<'a> {
         let (site, history) = (tracker.site(id)?, self.site_history(id)?);
         let fate = tracker.site_facts(id, self.moment.now_ns);
         let is_sampled = tracker.sampled().isolate_of(id).is_some();
-        let around = if is_sampled { self.circumstances_of_samples(site.live_count) } else { self.circumstances() };
+        let around =
+            if is_sampled { self.circumstances_of_samples(site.live_count) } else { self.circumstances() };
         let circumstances = Circumstances { site: fate.as_ref().map(facts), ..around };
         let about = About {
             live_bytes: site.live_bytes,

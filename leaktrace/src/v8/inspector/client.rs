@@ -14,8 +14,10 @@ use tokio_tungstenite::{
 };
 
 use super::{
+    connect::connect,
     error::InspectorError,
     message::{self, Message, quote},
+    opening::{Inspector, stays_open},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 
@@ -62,6 +64,20 @@ struct ToWorker<'a> {
     message: &'a str,
 }
 
+impl Inspector {
+    /// A connection to it.
+    pub(super) async fn connected(&self, patience: Duration) -> Result<Client, InspectorError> {
+        let connected = match connect(self.pid, self.address) {
+            Ok(stream) => Client::new(stream, self.address, &self.path, patience).await,
+            Err(error) => Err(error.into()),
+        };
+        match connected {
+            Err(error) if self.opened_by_us => Err(stays_open(self.address, &error)),
+            other => other,
+        }
+    }
+}
+
 impl Client {
     /// Makes the websocket on a connection to `address`.
     pub(super) async fn new(
@@ -72,9 +88,8 @@ impl Client {
     ) -> Result<Self, InspectorError> {
         stream.set_nonblocking(true)?;
         let stream = TcpStream::from_std(stream)?;
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
         let url = format!("ws://{address}{path}");
         let handshake = client_async_with_config(url, stream, Some(config));
         let connected = tokio::time::timeout(patience, handshake).await;

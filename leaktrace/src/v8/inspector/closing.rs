@@ -48,12 +48,14 @@ async fn wait_until_closed(inspector: &Inspector) -> Result<(), InspectorError> 
     let deadline = Instant::now() + PATIENCE;
     loop {
         let listeners = sockets::listeners(inspector.pid);
-        let is_open = listeners.is_ok_and(|all| all.iter().any(|one| one.is_own && one.address.port() == port));
+        let is_open =
+            listeners.is_ok_and(|all| all.iter().any(|one| one.is_own && one.address.port() == port));
         if !is_open {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let why = "it was asked to close, and will when the process comes back to its event loop".to_owned();
+            let why =
+                "it was asked to close, and will when the process comes back to its event loop".to_owned();
             return Err(InspectorError::NotOpened(why));
         }
         sleep(LOOK_EVERY).await;

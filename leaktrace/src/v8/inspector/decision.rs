@@ -58,7 +58,8 @@ pub(super) fn decide(facts: &Facts) -> Decision {
         return Decision::Use(address);
     }
     let refusal = if !facts.is_node {
-        "the program does not contain Node's inspector, or its symbols were stripped: start it with --inspect".to_owned()
+        "the program does not contain Node's inspector, or its symbols were stripped: start it with --inspect"
+            .to_owned()
     } else if facts.is_disabled {
         "it was started with --disable-sigusr1: start it with --inspect".to_owned()
     } else if facts.signal.is_ignored || !facts.signal.is_caught {
@@ -67,9 +68,11 @@ pub(super) fn decide(facts: &Facts) -> Decision {
         "it blocks SIGUSR1 in every thread: start it with --inspect".to_owned()
     } else {
         match &facts.user_handler {
-            UserHandler::Yes => "the program handles SIGUSR1 itself, so that the signal would reach it and not \
+            UserHandler::Yes => {
+                "the program handles SIGUSR1 itself, so that the signal would reach it and not \
                                  Node's inspector: start it with --inspect"
-                .to_owned(),
+                    .to_owned()
+            }
             UserHandler::Unknown(why) => format!(
                 "whose handler of SIGUSR1 it has cannot be told ({why}), so no signal is sent: start it with --inspect"
             ),

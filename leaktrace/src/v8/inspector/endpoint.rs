@@ -99,7 +99,8 @@ fn complete_body(bytes: &[u8]) -> Result<Option<Vec<u8>>, InspectorError> {
         return Err(bad("the status"));
     }
     let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
+    let length =
+        length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
     let length = length.filter(|length| *length <= MAX_ANSWER).ok_or_else(|| bad("the length"))?;
     Ok(bytes.get(head..head + length).map(<[u8]>::to_vec))
 }
@@ -146,9 +147,14 @@ mod tests {
 
     #[test]
     fn the_path_is_taken_from_the_list_and_checked() {
-        let good = b"HTTP/1.0 200 OK\r\nContent-Length: 38\r\n\r\n[{\"type\":\"node\",\"id\":\"0123-abcd-4567\"}]";
-        assert!(websocket_path(ours(), answering(good)).is_err(), "one byte of it is missing from the length");
-        let good = b"HTTP/1.0 200 OK\r\nContent-Length: 39\r\n\r\n[{\"type\":\"node\",\"id\":\"0123-abcd-4567\"}]";
+        let good =
+            b"HTTP/1.0 200 OK\r\nContent-Length: 38\r\n\r\n[{\"type\":\"node\",\"id\":\"0123-abcd-4567\"}]";
+        assert!(
+            websocket_path(ours(), answering(good)).is_err(),
+            "one byte of it is missing from the length"
+        );
+        let good =
+            b"HTTP/1.0 200 OK\r\nContent-Length: 39\r\n\r\n[{\"type\":\"node\",\"id\":\"0123-abcd-4567\"}]";
         assert_eq!(websocket_path(ours(), answering(good)).unwrap(), "/0123-abcd-4567");
         let bad: [&'static [u8]; 3] = [
             b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n[]",

@@ -25,6 +25,8 @@ const NODE_INSPECTOR: &[u8] = b"_ZN4node9inspector5Agent13StartIoThreadEv";
 const SIGNAL_TREE: &[u8] = b"uv__signal_tree";
 /// The most bytes of an environment that are looked through.
 const MAX_ENVIRONMENT: u64 = 1 << 20;
+/// Listeners that are asked whether they are an inspector: one that does not answer takes seconds.
+const MAX_ASKED: usize = 16;
 /// Threads whose signal masks are looked at.
 const MAX_THREADS: usize = 4096;
 
@@ -62,9 +64,9 @@ fn options(process: &Process) -> NodeOptions {
 fn environment(pid: u32, name: &str) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(format!("/proc/{pid}/environ")).ok()?.take(MAX_ENVIRONMENT).read_to_end(&mut bytes).ok()?;
-    let value = bytes.split(|byte| *byte == 0).find_map(|entry| {
-        entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
-    })?;
+    let value = bytes
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
     Some(String::from_utf8_lossy(value).into_owned())
 }
 
@@ -73,11 +75,10 @@ fn environment(pid: u32, name: &str) -> Option<String> {
 /// Only ports that an option names, the default one, and such as listen on loopback alone are asked: a question that
 /// its protocol does not know might trouble a service that others use.
 pub(super) fn find_open(pid: u32, options: &NodeOptions, listeners: &[Listener]) -> Option<SocketAddr> {
-    let mut own: Vec<SocketAddr> =
-        listeners.iter().filter(|one| one.is_own).map(|one| one.address).collect();
+    let mut own: Vec<SocketAddr> = listeners.iter().filter(|one| one.is_own).map(|one| one.address).collect();
     own.retain(|address| options.names(address.port()) || address.ip().is_loopback());
     own.sort_by_key(|address| (!options.names(address.port()), *address));
-    own.into_iter().map(reachable).find(|address| endpoint::is_inspector(pid, *address))
+    own.into_iter().take(MAX_ASKED).map(reachable).find(|address| endpoint::is_inspector(pid, *address))
 }
 
 /// The inspector of the process as it listens now, if it does.
@@ -137,7 +138,9 @@ impl Program {
         for (_, mapping) in files {
             let Ok(object) = Object::open(pid, mapping) else { continue };
             is_node = is_node || defines(&object, NODE_INSPECTOR);
-            trees.extend(object.variables(is_tree).into_iter().filter_map(|vaddr| placed(&object, mapping, vaddr)));
+            trees.extend(
+                object.variables(is_tree).into_iter().filter_map(|vaddr| placed(&object, mapping, vaddr)),
+            );
         }
         trees.sort_unstable();
         trees.dedup();
@@ -222,8 +225,13 @@ mod tests {
 
     #[test]
     fn the_tree_is_known_under_both_names() {
-        let names: [&[u8]; 5] =
-            [b"uv__signal_tree", b"uv__signal_tree.0", b"uv__signal_tree.lto_priv.0", b"uv__signal_tree_s", b"tree"];
+        let names: [&[u8]; 5] = [
+            b"uv__signal_tree",
+            b"uv__signal_tree.0",
+            b"uv__signal_tree.lto_priv.0",
+            b"uv__signal_tree_s",
+            b"tree",
+        ];
         assert_eq!(names.map(is_tree), [true, true, true, false, false]);
     }
 

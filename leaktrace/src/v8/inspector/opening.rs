@@ -52,8 +52,16 @@ pub fn open(process: &Process) -> Result<Inspector, InspectorError> {
 
 fn found(process: &Process, address: SocketAddr, opened_by_us: bool) -> Result<Inspector, InspectorError> {
     let pid = process.pid;
-    let path = endpoint::websocket_path(pid, address)?;
-    Ok(Inspector { pid, address, path, opened_by_us })
+    match endpoint::websocket_path(pid, address) {
+        Ok(path) => Ok(Inspector { pid, address, path, opened_by_us }),
+        Err(error) if opened_by_us => Err(stays_open(address, &error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The inspector that we opened can be neither used nor closed.
+pub(super) fn stays_open(address: SocketAddr, error: &InspectorError) -> InspectorError {
+    InspectorError::Protocol(format!("{error}; it was opened at {address} and stays open"))
 }
 
 /// Sends SIGUSR1 to exactly this process: a number may have been given to another one meanwhile, a pidfd not.
@@ -77,8 +85,8 @@ fn wait_until_open(process: &Process) -> Result<SocketAddr, InspectorError> {
         }
         if Instant::now() >= deadline {
             let why = format!(
-                "nothing listens {} s after SIGUSR1; is the process stopped, or its port taken? Its standard error \
-                 may tell",
+                "nothing listens {} s after SIGUSR1; is the process stopped, so that it opens later, or its port \
+                 taken? Its standard error may tell",
                 PATIENCE.as_secs()
             );
             return Err(InspectorError::NotOpened(why));

@@ -12,15 +12,11 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::{
-    sync::oneshot,
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     client::Client,
     closing,
-    connect::connect,
     error::InspectorError,
     opening::Inspector,
     profile::Profile,
@@ -197,8 +193,7 @@ impl Sampling {
         options: SamplingOptions,
         tell: Tell,
     ) -> Result<Self, InspectorError> {
-        let stream = connect(inspector.pid, inspector.address)?;
-        let client = Client::new(stream, inspector.address, &inspector.path, HANDSHAKE).await?;
+        let client = inspector.connected(HANDSHAKE).await?;
         let mut sampling = Self {
             maps: SourceMaps::new(inspector.pid),
             inspector,
@@ -260,7 +255,8 @@ impl Sampling {
     async fn stop_sampling(&mut self) {
         for session in self.isolates.keys() {
             let patience = if session.is_none() { PATIENCE } else { WORKER_PATIENCE };
-            let stopped = self.client.call(session.as_deref(), "HeapProfiler.stopSampling", json!({}), patience);
+            let stopped =
+                self.client.call(session.as_deref(), "HeapProfiler.stopSampling", json!({}), patience);
             if matches!(stopped.await, Err(InspectorError::Closed)) {
                 return;
             }
@@ -286,14 +282,14 @@ impl Sampling {
         for isolate in turnover.went {
             (self.tell)(JsEvent::IsolateEnded { isolate });
         }
-        self.isolates.retain(|session, _| {
-            session.as_ref().is_none_or(|session| self.workers.0.contains_key(session))
-        });
+        self.isolates
+            .retain(|session, _| session.as_ref().is_none_or(|session| self.workers.0.contains_key(session)));
         if turnover.is_ending {
             return Ok(true);
         }
         if turnover.is_full && !std::mem::replace(&mut self.was_told_full, true) {
-            let message = "the process has more worker threads than are sampled: further ones are not".to_owned();
+            let message =
+                "the process has more worker threads than are sampled: further ones are not".to_owned();
             (self.tell)(JsEvent::Notice { code: "js_workers_full", message });
         }
         for session in turnover.came {
@@ -311,7 +307,8 @@ impl Sampling {
     async fn meet(&mut self, session: String) -> Result<(), InspectorError> {
         match self.start(Some(session.clone()), WORKER_PATIENCE).await {
             Err(InspectorError::Timeout { .. } | InspectorError::Remote { .. }) => {
-                let title = self.workers.0.get(&session).map(|worker| worker.title.clone()).unwrap_or_default();
+                let title =
+                    self.workers.0.get(&session).map(|worker| worker.title.clone()).unwrap_or_default();
                 let message = format!("a worker thread does not answer and is not sampled: {title}");
                 (self.tell)(JsEvent::Notice { code: "js_worker_silent", message });
                 Ok(())
@@ -391,4 +388,3 @@ fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X', 'x'])))
 }
-

@@ -78,7 +78,11 @@ impl Observer {
             self.living.insert(born.ordinal, born);
             change.born.push(born);
         }
-        change.gone = self.living.extract_if(|ordinal, _| !seen.contains(ordinal)).map(|(ordinal, _)| ordinal).collect();
+        change.gone = self
+            .living
+            .extract_if(|ordinal, _| !seen.contains(ordinal))
+            .map(|(ordinal, _)| ordinal)
+            .collect();
         change.gone.sort_unstable();
         change
     }
@@ -165,7 +169,8 @@ pub(super) fn path(url: &str) -> String {
     let mut bytes = Vec::with_capacity(rest.len());
     let mut left = rest.as_bytes();
     while let Some((&first, others)) = left.split_first() {
-        let escaped = others.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let escaped =
+            others.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match escaped.filter(|_| first == b'%') {
             Some(byte) => {
                 bytes.push(byte);
@@ -233,7 +238,8 @@ mod tests {
     #[test]
     fn samples_of_unknown_nodes_and_impossible_sizes_are_kept_apart() {
         let mut observer = Observer::default();
-        let odd = profile(&[(1, None, "(root)")], &[(1, 77, -5.0), (2, 77, f64::NAN), (3, 77, 1e300), (3, 1, 1.0)]);
+        let odd =
+            profile(&[(1, None, "(root)")], &[(1, 77, -5.0), (2, 77, f64::NAN), (3, 77, 1e300), (3, 1, 1.0)]);
         let change = observer.observe(&odd);
         let sizes: Vec<_> = change.born.iter().map(|sample| (sample.stack, sample.size)).collect();
         assert_eq!(sizes, [(OTHERS, 0), (OTHERS, 0), (OTHERS, u64::MAX)]);
@@ -241,7 +247,12 @@ mod tests {
 
     #[test]
     fn frames_are_told_as_people_count() {
-        let frame = CallFrame { url: "file:///srv/a%20b.js".to_owned(), line_number: 0, column_number: 7, ..frame("f") };
+        let frame = CallFrame {
+            url: "file:///srv/a%20b.js".to_owned(),
+            line_number: 0,
+            column_number: 7,
+            ..frame("f")
+        };
         let told = JsFrame::of(&frame);
         assert_eq!((told.file.as_str(), told.line, told.column), ("/srv/a b.js", Some(1), Some(8)));
         let none = JsFrame::of(&CallFrame { line_number: -1, column_number: i64::MAX, ..frame });

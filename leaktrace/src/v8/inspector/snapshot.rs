@@ -8,7 +8,6 @@ use serde_json::json;
 use super::{
     client::{Client, Event},
     closing,
-    connect::connect,
     error::InspectorError,
     message,
     opening::Inspector,
@@ -60,7 +59,7 @@ pub async fn take_snapshot(
     mut progress: impl FnMut(Progress),
     interrupt: impl Future<Output = ()>,
 ) -> Taken {
-    let mut client = match connected(inspector).await {
+    let mut client = match inspector.connected(SHORT_PATIENCE).await {
         Ok(client) => client,
         Err(error) => return Taken { result: Err(error), left_open: None },
     };
@@ -71,11 +70,6 @@ pub async fn take_snapshot(
     };
     let left_open = closing::close(client, inspector).await.err();
     Taken { result, left_open }
-}
-
-async fn connected(inspector: &Inspector) -> Result<Client, InspectorError> {
-    let stream = connect(inspector.pid, inspector.address)?;
-    Client::new(stream, inspector.address, &inspector.path, SHORT_PATIENCE).await
 }
 
 async fn write(

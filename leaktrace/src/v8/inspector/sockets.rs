@@ -33,8 +33,7 @@ pub(super) struct Listener {
 pub(super) fn listeners(pid: u32) -> io::Result<Vec<Listener>> {
     let own = own_sockets(pid)?;
     let listening = sockets(pid)?.into_iter().filter(|socket| socket.state == LISTEN);
-    let listener =
-        |socket: Socket| Listener { address: socket.local, is_own: own.contains(&socket.inode) };
+    let listener = |socket: Socket| Listener { address: socket.local, is_own: own.contains(&socket.inode) };
     Ok(listening.map(listener).collect())
 }
 

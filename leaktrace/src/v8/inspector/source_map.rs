@@ -53,7 +53,11 @@ impl SourceMaps {
         let Some(source) = token.get_source() else { return frame };
         let directory = Path::new(&frame.file).parent().unwrap_or(Path::new("/"));
         JsFrame {
-            function: if frame.function.is_empty() { token.get_name().map(bounded).unwrap_or_default() } else { frame.function.clone() },
+            function: if frame.function.is_empty() {
+                token.get_name().map(bounded).unwrap_or_default()
+            } else {
+                frame.function.clone()
+            },
             file: bounded(&joined(directory, source)),
             line: token.get_src_line().checked_add(1),
             column: token.get_src_col().checked_add(1),
@@ -159,7 +163,14 @@ mod tests {
         let frame = frame(&script);
         let resolve = || SourceMaps::new(std::process::id()).resolve(frame.clone());
         assert_eq!(resolve(), frame, "no script");
-        for (reference, map) in [("", ""), ("none.map", ""), ("a.map", "{"), ("a.map", "[1]"), ("http://x/a.map", MAP), ("data:,x", "")] {
+        for (reference, map) in [
+            ("", ""),
+            ("none.map", ""),
+            ("a.map", "{"),
+            ("a.map", "[1]"),
+            ("http://x/a.map", MAP),
+            ("data:,x", ""),
+        ] {
             fs::write(&script, format!("x\n//# sourceMappingURL={reference}")).unwrap();
             fs::write(directory.path().join("a.map"), map).unwrap();
             assert_eq!(resolve(), frame, "{reference} {map}");

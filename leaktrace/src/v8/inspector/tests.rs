@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::net::TcpListener;
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
 use super::{
@@ -100,7 +100,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Calls one method of a server that behaves like this.
-fn call(patience: Duration, reply: impl Fn(&Value) -> Reply + Send + 'static) -> Result<String, InspectorError> {
+fn call(
+    patience: Duration,
+    reply: impl Fn(&Value) -> Reply + Send + 'static,
+) -> Result<String, InspectorError> {
     let server = Server::start(reply);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -222,7 +225,9 @@ fn a_snapshot_that_is_cut_is_no_snapshot() {
     let (result, ..) = snapshot(|request| Reply::result(request, json!({})));
     assert!(matches!(result, Err(InspectorError::Protocol(_))), "nothing is no snapshot: {result:?}");
     let (result, ..) = snapshot(|request| match request["method"].as_str() {
-        Some("HeapProfiler.takeHeapSnapshot") => Reply::of([json!({ "method": "NodeRuntime.waitingForDisconnect" })]),
+        Some("HeapProfiler.takeHeapSnapshot") => {
+            Reply::of([json!({ "method": "NodeRuntime.waitingForDisconnect" })])
+        }
         _ => Reply::result(request, json!({})),
     });
     assert!(matches!(result, Err(InspectorError::Gone)), "{result:?}");
@@ -245,8 +250,7 @@ fn a_full_disk_is_told_as_such() {
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let inspector = server.inspector();
-    let taken = take_snapshot(&inspector, &mut Full, |_| {}, std::future::pending());
-    let taken = runtime.block_on(taken);
+    let taken = runtime.block_on(take_snapshot(&inspector, &mut Full, |_| {}, std::future::pending()));
     assert!(matches!(taken.result, Err(InspectorError::Output(_))), "{taken:?}");
 }
 
@@ -272,7 +276,8 @@ fn a_sampler_tells_of_main_and_worker_and_lets_go_at_the_end_of_the_process() {
                 json!({ "id": id, "result": {} }),
             ]),
             "NodeWorker.sendMessageToWorker" => {
-                let inner: Value = serde_json::from_str(request["params"]["message"].as_str().unwrap()).unwrap();
+                let inner: Value =
+                    serde_json::from_str(request["params"]["message"].as_str().unwrap()).unwrap();
                 let result = match inner["method"].as_str() {
                     Some("HeapProfiler.getSamplingProfile") => profile(&[1]),
                     _ => json!({}),
@@ -286,9 +291,13 @@ fn a_sampler_tells_of_main_and_worker_and_lets_go_at_the_end_of_the_process() {
             "HeapProfiler.getSamplingProfile" => {
                 let mut looks = looks.lock().unwrap();
                 *looks += 1;
-                let answer = json!({ "id": id, "result": if *looks == 1 { profile(&[1, 2]) } else { profile(&[2]) } });
+                let answer =
+                    json!({ "id": id, "result": if *looks == 1 { profile(&[1, 2]) } else { profile(&[2]) } });
                 match *looks {
-                    3 => Reply::of([answer, json!({ "method": "NodeRuntime.waitingForDisconnect", "params": {} })]),
+                    3 => Reply::of([
+                        answer,
+                        json!({ "method": "NodeRuntime.waitingForDisconnect", "params": {} }),
+                    ]),
                     _ => Reply::of([answer]),
                 }
             }
@@ -297,12 +306,14 @@ fn a_sampler_tells_of_main_and_worker_and_lets_go_at_the_end_of_the_process() {
     });
     let (tell, told) = std::sync::mpsc::channel();
     let options = SamplingOptions { interval_bytes: 512, every: Duration::from_millis(10) };
-    let mut sampler = Sampler::start(server.inspector(), options, move |event| tell.send(event).unwrap()).unwrap();
+    let mut sampler =
+        Sampler::start(server.inspector(), options, move |event| tell.send(event).unwrap()).unwrap();
     // The channel ends with the sampler's thread, which ends because the process wants to.
     let events: Vec<JsEvent> = told.iter().collect();
     sampler.stop();
     let isolates = |wanted: u32| {
-        let is_of = move |event: &&JsEvent| matches!(event, JsEvent::Samples { isolate, .. } if *isolate == wanted);
+        let is_of =
+            move |event: &&JsEvent| matches!(event, JsEvent::Samples { isolate, .. } if *isolate == wanted);
         events.iter().filter(is_of).count()
     };
     assert!(isolates(0) == 3 && isolates(1) >= 1, "{events:?}");
@@ -337,7 +348,8 @@ fn a_sampler_whose_connection_is_cut_says_so_and_ends() {
     });
     let (tell, told) = std::sync::mpsc::channel();
     let options = SamplingOptions { interval_bytes: 512, every: Duration::from_millis(10) };
-    let _sampler = Sampler::start(server.inspector(), options, move |event| tell.send(event).unwrap()).unwrap();
+    let _sampler =
+        Sampler::start(server.inspector(), options, move |event| tell.send(event).unwrap()).unwrap();
     let events: Vec<JsEvent> = told.iter().collect();
     let says = |event: &JsEvent| matches!(event, JsEvent::Notice { code: "js_sites_ended", .. });
     assert_eq!(events.iter().filter(|event| says(event)).count(), 1, "{events:?}");

@@ -79,7 +79,10 @@ pub(super) fn is_ending(event: &Event) -> bool {
 
 impl Workers {
     /// Takes over what events tell.
-    pub(super) fn take(&mut self, events: impl IntoIterator<Item = Event>) -> Result<Turnover, InspectorError> {
+    pub(super) fn take(
+        &mut self,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<Turnover, InspectorError> {
         let mut turnover = Turnover::default();
         for event in events {
             turnover.is_ending |= is_ending(&event);
@@ -141,7 +144,8 @@ mod tests {
         let turnover = workers.take([event("detachedFromWorker", r#"{"sessionId":"1"}"#)]).unwrap();
         assert_eq!((turnover.came.len(), turnover.went), (0, vec![1]));
         // One that came and went between two looks never needs a session.
-        let turnover = workers.take([attached("3"), event("detachedFromWorker", r#"{"sessionId":"3"}"#)]).unwrap();
+        let turnover =
+            workers.take([attached("3"), event("detachedFromWorker", r#"{"sessionId":"3"}"#)]).unwrap();
         assert_eq!((turnover.came.len(), turnover.went), (0, vec![3]));
     }
 

@@ -116,6 +116,9 @@ fn target_ends() -> Result<()> {
     ensure!(summary["ended"] == "target_exited", "{summary}");
     let sites = summary["sites"].as_array().context("no sites")?;
     let site = sites.iter().find(|site| site["function"] == "leak_closure").context("the site is gone")?;
-    ensure!(first_functions(&site["stack"])?.contains(&"leak_closure") && site["estimated"] == true, "{site}");
+    ensure!(
+        first_functions(&site["stack"])?.contains(&"leak_closure") && site["estimated"] == true,
+        "{site}"
+    );
     Ok(())
 }

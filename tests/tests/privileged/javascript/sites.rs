@@ -28,7 +28,9 @@ fn alarm(kind: &str, options: &[&str]) -> Result<Value> {
     let verdict = leaktrace.wait_for("an alarm on the function", |record| {
         let is_alarm = record["verdict"] == "leak" || record["verdict"] == "suspect";
         let is_js = record["type"] == "verdict" && record["estimated"] == true;
-        is_js && is_alarm && first_functions(&record["stack"]).is_ok_and(|first| first.contains(&function.as_str()))
+        is_js
+            && is_alarm
+            && first_functions(&record["stack"]).is_ok_and(|first| first.contains(&function.as_str()))
     })?;
     let ended = leaktrace.stop()?;
     ended.expect_success()?;

@@ -47,7 +47,8 @@ fn complete() -> Result<()> {
         ensure!(listening_ports(victim.pid())?.is_empty(), "the inspector is still open");
     }
     let exists = directory.path().join("a.heapsnapshot");
-    let arguments = ["snapshot", "--yes", "--pid", &pid_of(&victim), "-o", exists.to_str().context("a path")?];
+    let arguments =
+        ["snapshot", "--yes", "--pid", &pid_of(&victim), "-o", exists.to_str().context("a path")?];
     let again = Leaktrace::run(&arguments)?;
     ensure!(again.status.code() == Some(7) && again.stderr.contains("exists"), "{}", again.stderr);
     ensure!(fs::read_dir(directory.path())?.count() == 2, "something else was left behind");
@@ -76,7 +77,11 @@ fn target_dies() -> Result<()> {
     victim.kill()?;
     let ended = leaktrace.finish()?;
     ensure!(ended.status.code() == Some(3), "{}: {}", ended.status, ended.stderr);
-    ensure!(ended.stderr.contains("was removed") && ended.stderr.contains("the process ended"), "{}", ended.stderr);
+    ensure!(
+        ended.stderr.contains("was removed") && ended.stderr.contains("the process ended"),
+        "{}",
+        ended.stderr
+    );
     ensure!(fs::read_dir(directory.path())?.next().is_none(), "something was left behind");
     Ok(())
 }
