@@ -72,7 +72,7 @@ if (isMainThread && kind === 'worker') {
 
 if (isMainThread) {
   if (kind === 'user-handler') process.on('SIGUSR1', () => console.log('handler'));
-  if (kind === 'large') globalThis.large = Array.from({ length: 3e6 }, (_, i) => ({ i, name: `row ${i}` }));
+  if (kind === 'large') globalThis.large = Array.from({ length: 4e5 }, (_, i) => ({ i, name: `row ${i}` }));
   console.log(`ready ${process.pid}`);
   process.stdin.on('data', (data) => {
     if (!String(data).startsWith('quit')) return;

@@ -14,6 +14,8 @@ use std::{
 use serde_json::json;
 use tokio::{sync::oneshot, time::Instant};
 
+use crate::target::usage::Usage;
+
 use super::{
     client::Client,
     closing,
@@ -176,8 +178,8 @@ struct Sampling {
     maps: SourceMaps,
     tell: Tell,
     was_told_full: bool,
-    /// How long the answers of this round of looks took.
-    waited: Duration,
+    /// What this round of looks cost the process.
+    cost: Duration,
 }
 
 /// Why sampling is over.
@@ -203,7 +205,7 @@ impl Sampling {
             isolates: BTreeMap::new(),
             tell,
             was_told_full: false,
-            waited: Duration::ZERO,
+            cost: Duration::ZERO,
         };
         let begun = async {
             workers::follow(&mut sampling.client, PATIENCE).await?;
@@ -296,10 +298,10 @@ impl Sampling {
             self.meet(session).await?;
         }
         if Instant::now() >= *next {
-            self.waited = Duration::ZERO;
+            self.cost = Duration::ZERO;
             let begin = Instant::now();
             self.look_at_all().await?;
-            *next = (begin + self.options.every).max(Instant::now() + self.waited * PAUSE_FACTOR);
+            *next = (begin + self.options.every).max(Instant::now() + self.cost * PAUSE_FACTOR);
         }
         Ok(false)
     }
@@ -352,9 +354,9 @@ impl Sampling {
     async fn look(&mut self, session: &Option<String>) -> Result<(), InspectorError> {
         let patience = if session.is_none() { PATIENCE } else { WORKER_PATIENCE };
         let method = "HeapProfiler.getSamplingProfile";
-        let begin = Instant::now();
+        let before = (Instant::now(), cpu_time(self.inspector.pid));
         let answer = self.client.call(session.as_deref(), method, json!({}), patience).await;
-        self.waited += begin.elapsed();
+        self.cost += cost_since(self.inspector.pid, before);
         let answer = answer?;
         let text = answer.as_deref().map_or("{}", |raw| raw.get());
         let profile =
@@ -377,6 +379,21 @@ impl Sampling {
         (self.tell)(JsEvent::Samples { isolate: number, born: change.born, gone: change.gone });
         Ok(())
     }
+}
+
+/// CPU time of the process so far.
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let ticks = Usage::read(pid).ok()?.cpu_ticks;
+    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64))
+}
+
+/// What an answer cost a process at most: it waited no longer, and did not use more. On a busy machine most of the time
+/// until an answer comes is spent waiting for a CPU.
+fn cost_since(pid: u32, (begin, cpu): (Instant, Option<Duration>)) -> Duration {
+    let used = cpu_time(pid).zip(cpu).map(|(after, before)| after.saturating_sub(before));
+    // The kernel counts in ticks of 10 ms.
+    let used = used.map_or(Duration::MAX, |used| used + Duration::from_millis(5));
+    begin.elapsed().min(used)
 }
 
 /// Whether a script is the program's own: neither Node's, nor V8's marks such as `(V8 API)`, which have no script.
