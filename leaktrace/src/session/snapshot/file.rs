@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Partial {
     path: PathBuf,
-    partial: PathBuf,
+    until_kept: PathBuf,
     file: File,
     is_kept: bool,
 }
@@ -32,7 +32,7 @@ impl Partial {
         partial.push(".partial");
         let partial = PathBuf::from(partial);
         let file = create_new_private(&partial)?;
-        Ok(Self { path, partial, file, is_kept: false })
+        Ok(Self { path, until_kept: partial, file, is_kept: false })
     }
 
     pub(super) const fn file(&self) -> &File {
@@ -46,10 +46,10 @@ impl Partial {
             Failure::new(ExitCode::OutputFailed, message)
         };
         self.file.sync_all().map_err(failed)?;
-        let renamed = renameat_with(CWD, &self.partial, CWD, &self.path, RenameFlags::NOREPLACE);
+        let renamed = renameat_with(CWD, &self.until_kept, CWD, &self.path, RenameFlags::NOREPLACE);
         match renamed {
             // Some file systems cannot promise that; it was not there a moment ago.
-            Err(rustix::io::Errno::INVAL) => std::fs::rename(&self.partial, &self.path).map_err(failed)?,
+            Err(rustix::io::Errno::INVAL) => std::fs::rename(&self.until_kept, &self.path).map_err(failed)?,
             Err(rustix::io::Errno::EXIST) => return Err(exists(&self.path)),
             other => other.map_err(|errno| failed(errno.into()))?,
         }
@@ -61,7 +61,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.is_kept {
-            let _ = std::fs::remove_file(&self.partial);
+            let _ = std::fs::remove_file(&self.until_kept);
         }
     }
 }

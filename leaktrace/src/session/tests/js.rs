@@ -62,8 +62,8 @@ fn they_are_ranked_with_native_ones_and_said_to_be_estimates() {
     assert_eq!(
         sites,
         [
-            (SiteKind::Js, Some("leak"), 5 * 8 * 32 << 10),
-            (SiteKind::Js, Some("handle"), 8 * 32 << 10),
+            (SiteKind::Js, Some("leak"), (5 * 8 * 32) << 10),
+            (SiteKind::Js, Some("handle"), (8 * 32) << 10),
             (SiteKind::Heap, None, 100)
         ]
     );
@@ -71,7 +71,7 @@ fn they_are_ranked_with_native_ones_and_said_to_be_estimates() {
     assert_eq!((leak.live_count, leak.allocs, leak.frees), (40, 40, 0));
     assert_eq!((leak.estimated, leak.isolate), (true, Some(0)));
     assert_eq!((last.sites[2].estimated, last.sites[2].isolate), (false, None));
-    assert_eq!(leak.growth_bytes_per_s, Some(f64::from(8 * 32 << 10)));
+    assert_eq!(leak.growth_bytes_per_s, Some(f64::from((8 * 32) << 10)));
     // The process's own figures are of native memory.
     assert_eq!(last.live_bytes, 100);
     let told: Vec<_> = records

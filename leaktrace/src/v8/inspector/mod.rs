@@ -15,6 +15,7 @@ mod message;
 mod opening;
 mod options;
 mod profile;
+mod sampler;
 mod sampling;
 mod sites;
 mod snapshot;
@@ -28,6 +29,6 @@ mod tests;
 
 pub use error::InspectorError;
 pub use opening::{Inspector, open};
-pub use sampling::{JsEvent, Sampler, SamplingOptions};
+pub use sampler::{JsEvent, Sampler, SamplingOptions};
 pub use sites::{JsFrame, JsSample};
 pub use snapshot::{Progress, Taken, take_snapshot};

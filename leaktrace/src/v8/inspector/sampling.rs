@@ -1,15 +1,10 @@
-//! Samples the JavaScript heap of a process, one isolate a time, on a thread of its own, until it is stopped.
+//! Samples the JavaScript heap of a process, one isolate a time, until it is told to stop.
 //!
 //! V8 notes the stack of about one allocation in so many bytes, and knows which of these objects still live. Before it
 //! tells, it collects the whole heap: so a look stops the isolate for as long as a full collection takes, and looks
 //! keep a distance that is many times that.
 
-use std::{
-    collections::BTreeMap,
-    sync::mpsc::{SyncSender, sync_channel},
-    thread::{Builder, JoinHandle},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 use tokio::{sync::oneshot, time::Instant};
@@ -17,12 +12,13 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::target::usage::Usage;
 
 use super::{
-    client::Client,
+    client::{Client, Session},
     closing,
     error::InspectorError,
     opening::Inspector,
     profile::Profile,
-    sites::{JsFrame, JsSample, Observer},
+    sampler::{JsEvent, SamplingOptions, Tell},
+    sites::{JsFrame, Observer},
     source_map::SourceMaps,
     workers::{self, Workers},
 };
@@ -32,133 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Workers that wait for something (`Atomics.wait`) do not answer at all.
 const WORKER_PATIENCE: Duration = Duration::from_secs(2);
-const WORKER_REST: Duration = Duration::from_secs(60);
+const WORKER_REST: Duration = Duration::from_mins(1);
 /// A look is followed by a pause of so many times what it took: at most 5 % of the main thread's time.
 const PAUSE_FACTOR: u32 = 20;
 /// The isolate of the main thread.
 const MAIN: u32 = 0;
-/// Profiles nest a few frames of ours for each frame of theirs.
-const STACK: usize = 32 << 20;
-
-/// How the heap is sampled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SamplingOptions {
-    /// About one allocation in so many bytes is noted.
-    pub interval_bytes: u64,
-    /// Time from one look to the next, if looks are cheap.
-    pub every: Duration,
-}
-
-/// What a sampler tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JsEvent {
-    /// A stack that samples will name.
-    Stack {
-        /// Number of the isolate: 0 is the main thread.
-        isolate: u32,
-        /// Number of the stack within it.
-        stack: u32,
-        /// Innermost first.
-        frames: Vec<JsFrame>,
-        /// The innermost frame of the program itself.
-        culprit: Option<usize>,
-    },
-    /// A look at an isolate.
-    Samples {
-        /// Number of the isolate.
-        isolate: u32,
-        /// Objects that are new since the look before.
-        born: Vec<JsSample>,
-        /// Ordinals of those that were collected.
-        gone: Vec<u64>,
-    },
-    /// An isolate has ended with all that it held.
-    IsolateEnded {
-        /// Number of the isolate.
-        isolate: u32,
-    },
-    /// Something that the user should know.
-    Notice {
-        /// A stable name.
-        code: &'static str,
-        /// One sentence.
-        message: String,
-    },
-}
-
-/// A sampler at work. Dropping it stops it and closes the inspector, if we opened it.
-#[derive(Debug)]
-pub struct Sampler {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Sampler {
-    /// Begins to sample, and comes back once it does. What is seen goes to `tell`, on the sampler's thread.
-    pub fn start(
-        inspector: Inspector,
-        options: SamplingOptions,
-        tell: impl FnMut(JsEvent) + Send + 'static,
-    ) -> Result<Self, InspectorError> {
-        let (stop, stopped) = oneshot::channel();
-        let (started, has_started) = sync_channel(1);
-        let thread = Builder::new().name("inspector".to_owned()).stack_size(STACK).spawn(move || {
-            run(inspector, options, Box::new(tell), stopped, &started);
-        })?;
-        // The thread only ends without a word when it panics; then joining tells.
-        match has_started.recv() {
-            Ok(Ok(())) => Ok(Self { stop: Some(stop), thread: Some(thread) }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => match thread.join() {
-                Ok(()) => Err(InspectorError::Closed),
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
-        }
-    }
-
-    /// Stops, closes the inspector if we opened it, and waits until that is done.
-    pub fn stop(&mut self) {
-        // A sampler that ended by itself listens no more.
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-type Tell = Box<dyn FnMut(JsEvent) + Send>;
-
-fn run(
-    inspector: Inspector,
-    options: SamplingOptions,
-    tell: Tell,
-    stopped: oneshot::Receiver<()>,
-    started: &SyncSender<Result<(), InspectorError>>,
-) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(started.send(Err(error.into()))),
-    };
-    runtime.block_on(async {
-        match Sampling::begin(inspector, options, tell).await {
-            Ok(sampling) => {
-                let _ = started.send(Ok(()));
-                sampling.until(stopped).await;
-            }
-            Err(error) => drop(started.send(Err(error))),
-        }
-    });
-}
-
 /// What is known of an isolate.
 #[derive(Default)]
 struct Isolate {
@@ -168,13 +42,14 @@ struct Isolate {
     was_told_silent: bool,
 }
 
-struct Sampling {
+/// A connection that samples.
+pub(super) struct Sampling {
     inspector: Inspector,
     options: SamplingOptions,
     client: Client,
     workers: Workers,
     /// By session; the main thread has none.
-    isolates: BTreeMap<Option<String>, Isolate>,
+    isolates: BTreeMap<Session, Isolate>,
     maps: SourceMaps,
     tell: Tell,
     was_told_full: bool,
@@ -190,7 +65,8 @@ enum End {
 }
 
 impl Sampling {
-    async fn begin(
+    /// Connects and begins.
+    pub(super) async fn begin(
         inspector: Inspector,
         options: SamplingOptions,
         tell: Tell,
@@ -221,7 +97,7 @@ impl Sampling {
         }
     }
 
-    async fn start(&mut self, session: Option<String>, patience: Duration) -> Result<(), InspectorError> {
+    async fn start(&mut self, session: Session, patience: Duration) -> Result<(), InspectorError> {
         let params = json!({ "samplingInterval": self.options.interval_bytes });
         self.client.call(session.as_deref(), "HeapProfiler.startSampling", params, patience).await?;
         self.isolates.insert(session, Isolate::default());
@@ -229,7 +105,7 @@ impl Sampling {
     }
 
     /// Samples until it is stopped or cannot go on; then lets go of the inspector.
-    async fn until(mut self, stopped: oneshot::Receiver<()>) {
+    pub(super) async fn until(mut self, stopped: oneshot::Receiver<()>) {
         let end = tokio::select! {
             biased;
             _ = stopped => None,
@@ -320,14 +196,16 @@ impl Sampling {
     }
 
     async fn look_at_all(&mut self) -> Result<(), InspectorError> {
-        let sessions: Vec<Option<String>> = self.isolates.keys().cloned().collect();
+        let sessions: Vec<Session> = self.isolates.keys().cloned().collect();
         for session in sessions {
             let rests = self.isolates.get(&session).and_then(|isolate| isolate.rests_until);
             if rests.is_some_and(|until| Instant::now() < until) {
                 continue;
             }
-            match self.look(&session).await {
-                Err(InspectorError::Timeout { what, after }) => self.is_silent(&session, &what, after),
+            match self.look(session.as_deref()).await {
+                Err(InspectorError::Timeout { what, after }) => {
+                    self.is_silent(session.as_deref(), &what, after)
+                }
                 // A worker that is just ending.
                 Err(InspectorError::Remote { .. }) if session.is_some() => {}
                 other => other?,
@@ -336,13 +214,13 @@ impl Sampling {
         Ok(())
     }
 
-    fn is_silent(&mut self, session: &Option<String>, what: &str, after: Duration) {
-        let Some(isolate) = self.isolates.get_mut(session) else { return };
+    fn is_silent(&mut self, session: Option<&str>, what: &str, after: Duration) {
+        let Some(isolate) = self.isolates.get_mut(&session.map(str::to_owned)) else { return };
         isolate.rests_until = Some(Instant::now() + WORKER_REST);
         if std::mem::replace(&mut isolate.was_told_silent, true) {
             return;
         }
-        let thread = session.as_ref().and_then(|session| self.workers.0.get(session));
+        let thread = session.and_then(|session| self.workers.0.get(session));
         let thread = thread.map_or("the main thread", |worker| worker.title.as_str());
         let message = format!(
             "{thread} did not answer {what} within {} s: its JavaScript call sites are old until it does",
@@ -351,11 +229,11 @@ impl Sampling {
         (self.tell)(JsEvent::Notice { code: "js_sites_silent", message });
     }
 
-    async fn look(&mut self, session: &Option<String>) -> Result<(), InspectorError> {
+    async fn look(&mut self, session: Option<&str>) -> Result<(), InspectorError> {
         let patience = if session.is_none() { PATIENCE } else { WORKER_PATIENCE };
         let method = "HeapProfiler.getSamplingProfile";
         let before = (Instant::now(), cpu_time(self.inspector.pid));
-        let answer = self.client.call(session.as_deref(), method, json!({}), patience).await;
+        let answer = self.client.call(session, method, json!({}), patience).await;
         self.cost += cost_since(self.inspector.pid, before);
         let answer = answer?;
         let text = answer.as_deref().map_or("{}", |raw| raw.get());
@@ -368,7 +246,7 @@ impl Sampling {
                 None => return Ok(()),
             },
         };
-        let Some(isolate) = self.isolates.get_mut(session) else { return Ok(()) };
+        let Some(isolate) = self.isolates.get_mut(&session.map(str::to_owned)) else { return Ok(()) };
         isolate.was_told_silent = false;
         let change = isolate.observer.observe(&profile);
         for (stack, frames) in change.stacks {

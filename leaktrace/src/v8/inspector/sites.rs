@@ -171,15 +171,12 @@ pub(super) fn path(url: &str) -> String {
     while let Some((&first, others)) = left.split_first() {
         let escaped =
             others.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match escaped.filter(|_| first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                left = others.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                left = others;
-            }
+        if let Some(byte) = escaped.filter(|_| first == b'%') {
+            bytes.push(byte);
+            left = others.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(first);
+            left = others;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// V8 says nothing while it collects the heap before a snapshot: minutes, for the largest.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How far a snapshot is.

@@ -18,7 +18,7 @@ use super::{
     connect::connect,
     error::InspectorError,
     opening::Inspector,
-    sampling::{JsEvent, Sampler, SamplingOptions},
+    sampler::{JsEvent, Sampler, SamplingOptions},
     snapshot::{Progress, take_snapshot},
 };
 

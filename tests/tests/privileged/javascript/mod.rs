@@ -17,7 +17,7 @@ use crate::Case;
 pub(crate) const CASES: [&[Case]; 3] = [inspector::CASES, sites::CASES, snapshot::CASES];
 
 /// So many run at the same time.
-pub(crate) const AT_ONCE: usize = 4;
+pub(crate) const AT_ONCE: usize = 8;
 
 /// Victims that are watched side by side may not all open the default port.
 const ANY_PORT: &[&str] = &["--inspect-port=0"];

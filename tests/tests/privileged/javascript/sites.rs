@@ -81,7 +81,7 @@ fn no_leak(kind: &str, function: &str) -> Result<()> {
     if kind == "lru" {
         leaktrace.wait_for("the call site", is_seen)?;
     }
-    leaktrace.wait_for("some ticks more", |record| record["t"].as_f64() > Some(20.0))?;
+    leaktrace.wait_for("some ticks more", |record| record["t"].as_f64() > Some(15.0))?;
     let ended = leaktrace.stop()?;
     ended.expect_success()?;
     ends_well(victim)?;
