@@ -204,7 +204,7 @@ impl Sampling {
             }
             match self.look(session.as_deref()).await {
                 Err(InspectorError::Timeout { what, after }) => {
-                    self.is_silent(session.as_deref(), &what, after)
+                    self.is_silent(session.as_deref(), &what, after);
                 }
                 // A worker that is just ending.
                 Err(InspectorError::Remote { .. }) if session.is_some() => {}

@@ -41,7 +41,7 @@ impl Reply {
         Self { messages: Vec::new(), hangs_up: true }
     }
 
-    fn result(request: &Value, result: Value) -> Self {
+    fn result(request: &Value, result: &Value) -> Self {
         Self::of([json!({ "id": request["id"], "result": result })])
     }
 }
@@ -208,7 +208,7 @@ fn a_snapshot_is_written_as_it_comes() {
             chunk("\"}"),
             json!({ "id": request["id"], "result": {} }),
         ]),
-        _ => Reply::result(request, json!({})),
+        _ => Reply::result(request, &json!({})),
     });
     assert_eq!(out, "{\"a\":\"ä\n\"}".as_bytes());
     assert_eq!(result.unwrap(), out.len() as u64);
@@ -219,16 +219,16 @@ fn a_snapshot_is_written_as_it_comes() {
 fn a_snapshot_that_is_cut_is_no_snapshot() {
     let (result, ..) = snapshot(|request| match request["method"].as_str() {
         Some("HeapProfiler.takeHeapSnapshot") => Reply { hangs_up: true, ..Reply::of([chunk("{\"a\":")]) },
-        _ => Reply::result(request, json!({})),
+        _ => Reply::result(request, &json!({})),
     });
     assert!(matches!(result, Err(InspectorError::Closed)), "{result:?}");
-    let (result, ..) = snapshot(|request| Reply::result(request, json!({})));
+    let (result, ..) = snapshot(|request| Reply::result(request, &json!({})));
     assert!(matches!(result, Err(InspectorError::Protocol(_))), "nothing is no snapshot: {result:?}");
     let (result, ..) = snapshot(|request| match request["method"].as_str() {
         Some("HeapProfiler.takeHeapSnapshot") => {
             Reply::of([json!({ "method": "NodeRuntime.waitingForDisconnect" })])
         }
-        _ => Reply::result(request, json!({})),
+        _ => Reply::result(request, &json!({})),
     });
     assert!(matches!(result, Err(InspectorError::Gone)), "{result:?}");
 }
@@ -246,7 +246,7 @@ fn a_full_disk_is_told_as_such() {
     }
     let server = Server::start(|request| match request["method"].as_str() {
         Some("HeapProfiler.takeHeapSnapshot") => Reply::of([chunk("{}")]),
-        _ => Reply::result(request, json!({})),
+        _ => Reply::result(request, &json!({})),
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let inspector = server.inspector();
@@ -301,7 +301,7 @@ fn a_sampler_tells_of_main_and_worker_and_lets_go_at_the_end_of_the_process() {
                     _ => Reply::of([answer]),
                 }
             }
-            _ => Reply::result(request, json!({})),
+            _ => Reply::result(request, &json!({})),
         }
     });
     let (tell, told) = std::sync::mpsc::channel();
@@ -333,7 +333,7 @@ fn a_sampler_that_cannot_begin_says_why() {
         Some("HeapProfiler.startSampling") => {
             Reply::of([json!({ "id": request["id"], "error": { "code": -32000, "message": "not now" } })])
         }
-        _ => Reply::result(request, json!({})),
+        _ => Reply::result(request, &json!({})),
     });
     let options = SamplingOptions { interval_bytes: 512, every: Duration::from_millis(10) };
     let error = Sampler::start(server.inspector(), options, |_| {}).unwrap_err();
@@ -344,7 +344,7 @@ fn a_sampler_that_cannot_begin_says_why() {
 fn a_sampler_whose_connection_is_cut_says_so_and_ends() {
     let server = Server::start(|request| match request["method"].as_str() {
         Some("HeapProfiler.getSamplingProfile") => Reply::hang_up(),
-        _ => Reply::result(request, json!({})),
+        _ => Reply::result(request, &json!({})),
     });
     let (tell, told) = std::sync::mpsc::channel();
     let options = SamplingOptions { interval_bytes: 512, every: Duration::from_millis(10) };

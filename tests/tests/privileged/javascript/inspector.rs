@@ -63,9 +63,10 @@ fn user_handler() -> Result<()> {
 fn disabled() -> Result<()> {
     // Node before 23.7 does not know the option. As an argument of the script it is no option, and believed all the same.
     let knows = Command::new(node()).args(["--disable-sigusr1", "--version"]).output()?.status.success();
-    let (options, arguments): (&[&str], &[&str]) = match knows {
-        true => (&["--disable-sigusr1"], &["closure"]),
-        false => (&[], &["closure", "1000", "--disable-sigusr1"]),
+    let (options, arguments): (&[&str], &[&str]) = if knows {
+        (&["--disable-sigusr1"], &["closure"])
+    } else {
+        (&[], &["closure", "1000", "--disable-sigusr1"])
     };
     let victim = js_victim(options, arguments)?;
     expect_refused(&Leaktrace::run(&["--pid", &pid_of(&victim), SITES])?, "--disable-sigusr1")?;
