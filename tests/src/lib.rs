@@ -6,6 +6,7 @@
 mod accounts;
 mod build;
 mod isolation;
+mod js_victim;
 mod leaktrace;
 mod ledger;
 mod lines;
@@ -20,6 +21,7 @@ mod victim;
 pub use accounts::{Totals, dumped_blocks, within_percent};
 pub use build::{Build, Language, cache_directory, rust_victim, victim_source};
 pub use isolation::{Namespaced, deleted_binary};
+pub use js_victim::{js_node, js_victim, with_js_victim_in_namespaces};
 pub use leaktrace::{Ended, Leaktrace, leaktrace_binary};
 pub use ledger::Ledger;
 pub use lines::Lines;

@@ -58,6 +58,7 @@ const PACKAGES: &[Package] = &[
     program("bpftrace", "bpftrace", "another tracer on the same target, and bcc's shape in the benches"),
     program("jq", "jq", "reads the output as the README's own lines do"),
     program("tmux", "tmux", "a terminal for the table"),
+    program("iproute2", "ip", "loopback for a target in a network of its own"),
     program("util-linux", "unshare", "a target in namespaces of its own"),
 ];
 

@@ -10,6 +10,7 @@ pub(super) const USAGE: &str = "leaktrace [OPTIONS] --pid <PID>
        leaktrace [OPTIONS] -- <COMMAND>...
        leaktrace doctor [--pid <PID>]
        leaktrace replay [OPTIONS] <FILE>
+       leaktrace snapshot --pid <PID> [-o <FILE>]
        leaktrace classify [OPTIONS] [FILE]...
        leaktrace heap [OPTIONS] <FILE>...";
 
@@ -50,6 +51,8 @@ Examples:
   Record now, look later, on another machine, without root:
       sudo leaktrace --pid 1234 --duration 1m --record trace.leaktrace
       leaktrace replay trace.leaktrace
+  Which JavaScript function keeps memory in a Node (talks to the process, see --js-sites):
+      sudo leaktrace --pid $(pgrep -o node) --js-sites
   Is this series of measurements a leak?
       leaktrace classify rss.csv
   What grew in a Node process between two heap snapshots, and who holds it?
@@ -92,6 +95,25 @@ pub(super) const REPLAY_EXAMPLES: &str = "\
 Examples:
   leaktrace replay trace.leaktrace
   leaktrace replay trace.leaktrace --format ndjson --older-than 30s | jq 'select(.type==\"summary\")'";
+
+pub(super) const SNAPSHOT: &str = "\
+Takes a heap snapshot of a running Node through its inspector, and writes it as it comes: for `leaktrace heap` or the \
+memory panel of Chrome's developer tools.
+
+The process stands still meanwhile, about a second for each 50 MB of its heap, and may need as much memory again as its \
+heap takes. This is said first, memory is checked (what the machine has, and what the limits of the process leave), and \
+it is refused with exit code 6 where that may not suffice, unless --force. On a terminal the question is asked whether \
+to go on; elsewhere --yes is needed.
+
+The inspector is used where it is open. Else it is opened by SIGUSR1, where that is known to do no harm, and closed \
+afterwards. A snapshot holds the contents of the heap, secrets among them: the file is readable by its owner only. It \
+is called FILE.partial until it is complete, and removed if it never is, for example because the process ended (exit \
+code 3). Only the main thread's heap is in it, not those of worker threads.";
+
+pub(super) const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  sudo leaktrace snapshot --pid 1234
+  sudo leaktrace snapshot --pid 1234 -o before.heapsnapshot --yes";
 
 pub(super) const CLASSIFY: &str = "\
 Judges series of bytes over time that were measured anywhere: whether each is a leak, in which pattern it moves, how \

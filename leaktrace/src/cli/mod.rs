@@ -24,6 +24,8 @@ pub mod defaults {
     pub const RECORD_LIMIT: &str = "1GiB";
     /// `--ring-size`: more than a second of two threads that do nothing but allocate and free.
     pub const RING_SIZE: &str = "32MiB";
+    /// `--js-interval`: what V8 takes by itself.
+    pub const JS_INTERVAL: &str = "32KiB";
     /// `--max-stacks`.
     pub const MAX_STACKS: &str = "131072";
     /// `--fail-on-leak` without a value.
@@ -68,6 +70,9 @@ pub enum Command {
     /// Show a recording as if it happened now
     #[command(long_about = help::REPLAY, after_help = help::REPLAY_EXAMPLES)]
     Replay(ReplayOptions),
+    /// Take a heap snapshot of a running Node; stops it meanwhile
+    #[command(long_about = help::SNAPSHOT, after_help = help::SNAPSHOT_EXAMPLES)]
+    Snapshot(SnapshotOptions),
     /// Judge a series of bytes over time: a leak or not, in which pattern, how fast, how sure
     #[command(long_about = help::CLASSIFY, after_help = help::CLASSIFY_EXAMPLES)]
     Classify(ClassifyOptions),
@@ -169,6 +174,17 @@ pub struct CaptureOptions {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t, help_heading = help::CAPTURE)]
     pub only: Only,
 
+    /// Node: also sample where live JavaScript objects were allocated; talks to the process
+    ///
+    /// Uses the inspector of the process, on its loopback address. Where it is not open already it is opened by
+    /// SIGUSR1, which only happens where it is known that Node itself handles that signal, and closed again at the
+    /// end; the process writes some lines about that to its standard error. Meanwhile V8 notes the stack of one
+    /// allocation in so many bytes, which slows allocation a little, and collects its whole heap before each look; looks
+    /// take at most 5 % of the main thread's time. What is seen is what was allocated since the attach and still lives;
+    /// the bytes are estimates. Worker threads are sampled too, child processes are not.
+    #[arg(long, help_heading = help::CAPTURE)]
+    pub js_sites: bool,
+
     /// Prefix of the allocation functions' names (je_, my_)
     ///
     /// For an allocator that was built with a prefix which leaktrace does not know: with `--symbols-prefix my_` it
@@ -254,6 +270,11 @@ pub struct TuningOptions {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_stacks: u32,
 
+    /// With --js-sites: one allocation in about so many bytes is noted
+    #[arg(long, value_name = "SIZE", default_value = defaults::JS_INTERVAL, value_parser = values::js_interval)]
+    #[arg(hide = true)]
+    pub js_interval: u64,
+
     /// Use no return probes, as on kernels where these could hurt the target
     #[arg(long, hide = true)]
     pub plain_probes: bool,
@@ -320,6 +341,26 @@ pub struct ReplayOptions {
     /// What follows from verdicts.
     #[command(flatten)]
     pub verdicts: VerdictOptions,
+}
+
+/// What `leaktrace snapshot` is asked.
+#[derive(Clone, Debug, Args)]
+pub struct SnapshotOptions {
+    /// The process
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub pid: u32,
+
+    /// The file to write, which must not exist [default: NAME-PID-TIME.heapsnapshot in this directory]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// Take it even where memory may not suffice
+    #[arg(long)]
+    pub force: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// What `leaktrace classify` is asked.

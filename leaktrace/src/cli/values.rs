@@ -98,6 +98,16 @@ pub(super) fn ring_size(text: &str) -> Result<u32, String> {
     }
 }
 
+/// An interval of V8's sampling: below 16 bytes nearly everything is noted, above 16 MiB nearly nothing.
+pub(super) fn js_interval(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if (16..=16 << 20).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err("a sampling interval is from 16 bytes to 16MiB".to_owned())
+    }
+}
+
 /// How many sites to show: 1 to [`MAX_TOP`].
 pub(super) fn top(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {

@@ -36,11 +36,13 @@ pub enum Cause {
     UnpairedMapping,
     /// Steps of a V8 collection were not seen, or came from more isolates than are kept: it has no record.
     UnpairedGc,
+    /// There are too many sampled objects of JavaScript, or call sites of them: what does not fit is not counted.
+    JsSamplesFull,
 }
 
 impl Cause {
     /// How many causes there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
 
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -59,6 +61,7 @@ impl Cause {
         Self::DisplacedMapping,
         Self::UnpairedMapping,
         Self::UnpairedGc,
+        Self::JsSamplesFull,
     ];
 
     /// The name of the counter in the output.
@@ -79,6 +82,7 @@ impl Cause {
             Self::DisplacedMapping => "displaced_mappings",
             Self::UnpairedMapping => "unpaired_mappings",
             Self::UnpairedGc => "unpaired_gc",
+            Self::JsSamplesFull => "js_samples_full",
         }
     }
 

@@ -12,6 +12,7 @@ mod live;
 mod mapped;
 mod mappings;
 mod outlines;
+mod sampled;
 mod scout;
 mod series;
 mod site;
@@ -26,6 +27,7 @@ pub use block::Block;
 pub use facts::SiteFacts;
 pub use mapped::MappedTotals;
 pub use mappings::Mappings;
+pub use sampled::Sampled;
 pub use series::{Point, Series};
 pub use site::{
     Lifetimes, MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds,

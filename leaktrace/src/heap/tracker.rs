@@ -8,6 +8,7 @@ use super::facts::{SiteFacts, site_facts};
 use super::histories::Histories;
 use super::live::LiveMap;
 use super::mappings::Mappings;
+use super::sampled::Sampled;
 use super::series::Series;
 use super::site::{Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
@@ -42,6 +43,7 @@ pub struct Tracker {
     in_flight: FxHashMap<u32, InFlight>,
     sites: Sites,
     mappings: Mappings,
+    sampled: Sampled,
     totals: Totals,
     series: Series,
     histories: Histories,
@@ -57,6 +59,7 @@ impl Tracker {
             live: LiveMap::new(),
             in_flight: FxHashMap::default(),
             mappings: Mappings::new(limits, start_ns, ids.clone()),
+            sampled: Sampled::new(start_ns, ids.clone()),
             sites: Sites::new(limits, start_ns, ids),
             totals: Totals::default(),
             series: Series::default(),
@@ -134,6 +137,7 @@ impl Tracker {
         self.series.push(t, self.totals.live_bytes);
         self.live.shrink();
         self.mappings.tick(t);
+        self.sampled.tick(t);
     }
 
     /// The process is gone and no tick will follow: gives the memory of histories back, but for the recent past that
@@ -141,6 +145,7 @@ impl Tracker {
     pub fn close(&mut self) {
         self.histories.close();
         self.mappings.close();
+        self.sampled.close();
         self.series.keep_recent();
     }
 
@@ -152,6 +157,16 @@ impl Tracker {
     /// What was mapped directly; none of it is part of the other figures.
     pub const fn mappings(&self) -> &Mappings {
         &self.mappings
+    }
+
+    /// Objects of JavaScript that were sampled; none of them is part of the other figures.
+    pub const fn sampled(&self) -> &Sampled {
+        &self.sampled
+    }
+
+    /// The same, to be told what was seen.
+    pub const fn sampled_mut(&mut self) -> &mut Sampled {
+        &mut self.sampled
     }
 
     /// What was lost of the heap and of the mappings, by cause.
@@ -166,11 +181,11 @@ impl Tracker {
         self.sites.as_slice()
     }
 
-    /// The site with this id, of the heap or of mappings, if it is one of this process.
+    /// The site with this id, of whatever kind, if it is one of this process.
     pub fn site(&self, id: u32) -> Option<&Site> {
         match self.sites.index_of(id) {
             Some(index) => self.sites().get(index as usize),
-            None => self.mappings.site(id),
+            None => self.mappings.site(id).or_else(|| self.sampled.site(id)),
         }
     }
 
@@ -184,7 +199,7 @@ impl Tracker {
     pub fn site_growth(&self, id: u32) -> Option<f64> {
         match self.sites.index_of(id) {
             Some(index) => self.histories.get(index)?.series.rate(),
-            None => self.mappings.site_growth(id),
+            None => self.mappings.site_growth(id).or_else(|| self.sampled.site_growth(id)),
         }
     }
 
@@ -195,7 +210,9 @@ impl Tracker {
     /// held at the first tick, where it may be older than the trace. Sites that matter little have eight points.
     /// `None` for a site of a former image, or one that is younger than the last tick.
     pub fn site_history(&self, id: u32) -> Option<Vec<(f64, f64)>> {
-        let Some(index) = self.sites.index_of(id) else { return self.mappings.site_history(id) };
+        let Some(index) = self.sites.index_of(id) else {
+            return self.mappings.site_history(id).or_else(|| self.sampled.site_history(id));
+        };
         let (tick, site) = (self.series.last()?, self.sites().get(index as usize)?);
         self.histories.up_to(index, tick.t, site.live_bytes)
     }
@@ -213,12 +230,14 @@ impl Tracker {
         let due = self.histories.candidates(t, max);
         let mut due = due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id));
         let mut mapped = self.mappings.candidates(t, max).into_iter();
-        // By turns: neither kind may crowd out the other.
+        let mut sampled = self.sampled.candidates(t, max).into_iter();
+        // By turns: no kind may crowd out another.
         let mut all = Vec::new();
         while all.len() < max {
             let before = all.len();
             all.extend(due.next());
             all.extend(mapped.next());
+            all.extend(sampled.next());
             if all.len() == before {
                 break;
             }
@@ -229,7 +248,10 @@ impl Tracker {
 
     /// The site was judged at time `t`.
     pub fn judged(&mut self, id: u32, t: f64) {
-        let Some(index) = self.sites.index_of(id) else { return self.mappings.judged(id, t) };
+        let Some(index) = self.sites.index_of(id) else {
+            self.mappings.judged(id, t);
+            return self.sampled.judged(id, t);
+        };
         if let Some(watched) = self.histories.get_mut(index) {
             let live_bytes = watched.series.last().map_or(0, |point| point.value);
             watched.judged = Some(Judged { t, live_bytes });
@@ -391,5 +413,6 @@ impl Tracker {
         self.sites.exec();
         self.histories.restart(self.sites.as_slice().len());
         self.series = Series::default();
+        self.sampled.exec();
     }
 }

@@ -95,6 +95,20 @@ pub fn create_private(path: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
+/// Creates a regular file that only its owner (who runs leaktrace) can read and write, where nothing was before.
+pub fn create_new_private(path: &Path) -> Result<File, Failure> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(|errno| {
+        let message = match errno {
+            rustix::io::Errno::EXIST => {
+                format!("refused to write {}: it exists; remove it or choose another path", path.display())
+            }
+            _ => format!("could not create {}: {errno}; choose another path", path.display()),
+        };
+        Failure::new(ExitCode::OutputFailed, message)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -126,6 +126,8 @@ pub(crate) fn site_tick(site: u32, function: &str, live_bytes: u64) -> SiteTick 
         frees: live_bytes / 90 - live_bytes / 96,
         growth_bytes_per_s: Some(live_bytes as f64 / 192.0),
         age_s: 192.4,
+        estimated: false,
+        isolate: None,
     }
 }
 
@@ -197,6 +199,7 @@ pub(crate) fn frame(function: &str, file: &str, line: u32) -> Frame {
         module: Some("/usr/bin/redis-server".into()),
         file: (!file.is_empty()).then(|| file.into()),
         line: (line > 0).then_some(line),
+        column: None,
         address: "0x55d0c0ffee12".into(),
         offset: Some(0x12),
         inlined: false,
@@ -311,6 +314,7 @@ pub(crate) fn verdict() -> VerdictRecord {
         live_count: Some(3_375_104),
         allocs: Some(3_600_111),
         frees: Some(225_007),
+        estimated: false,
         since_s: Some(4.0),
         eta_to_limit_s: Some(3600.0),
         culprit: stack().into_iter().nth(2),
@@ -329,6 +333,32 @@ pub(crate) fn verdict() -> VerdictRecord {
         ],
         cause: Some("blocks are allocated here and hardly ever freed".into()),
         advice: Some("find who should free what createStringObject returns".into()),
+    }
+}
+
+/// A call site of JavaScript.
+pub(crate) fn js_site() -> SiteTick {
+    let kind = SiteKind::Js;
+    SiteTick {
+        kind,
+        live_count: 120,
+        estimated: true,
+        isolate: Some(0),
+        ..site_tick(6, "onRequest", 4 << 20)
+    }
+}
+
+/// The verdict on it.
+pub(crate) fn verdict_on_js() -> VerdictRecord {
+    let place = frame("onRequest", "/srv/app.js", 12);
+    let frame = Frame { module: None, column: Some(5), address: String::new(), offset: None, ..place };
+    let subject = Subject { kind: SubjectKind::Site, id: Some(6) };
+    VerdictRecord {
+        subject,
+        estimated: true,
+        culprit: Some(frame.clone()),
+        stack: Some(vec![frame]),
+        ..verdict()
     }
 }
 
@@ -352,10 +382,11 @@ pub(crate) fn verdict_of_file() -> VerdictRecord {
 
 /// One record of each kind, with every optional field filled in; [`Level`] and [`EndReason`] in all values.
 pub(crate) fn every_record() -> Vec<Record> {
-    let tick = Tick { v8: Some(v8_heap()), ..tick(2.0, 1 << 20, 7) };
-    let mut records = vec![Record::Header(header()), Record::Tick(tick)];
+    let first = Tick { v8: Some(v8_heap()), ..tick(2.0, 1 << 20, 7) };
+    let mut records = vec![Record::Header(header()), Record::Tick(first)];
     records.extend(sites().into_iter().map(Record::Site));
-    records.extend([verdict(), verdict_of_file()].map(Record::Verdict));
+    records.extend([verdict(), verdict_of_file(), verdict_on_js()].map(Record::Verdict));
+    records.push(Record::Tick(Tick { sites: vec![js_site()], ..tick(3.0, 1 << 20, 0) }));
     let kinds = [GcKind::Scavenge, GcKind::MarkCompact, GcKind::MinorMarkSweep, GcKind::Unknown];
     records.extend(kinds.map(|kind| Record::Gc(Gc { kind, ..gc() })));
     for level in [Level::Info, Level::Warning, Level::Error] {

@@ -415,6 +415,8 @@ pub enum SiteKind {
     Heap,
     /// Mappings: its counts are of mappings, its bytes whole pages that may be accessed.
     Mapping,
+    /// Objects of JavaScript (`--js-sites`): its counts are of sampled objects, its bytes estimates.
+    Js,
 }
 
 /// One call site at one moment.
@@ -439,6 +441,18 @@ pub struct SiteTick {
     pub growth_bytes_per_s: Option<f64>,
     /// Age of its first allocation that was seen, seconds.
     pub age_s: f64,
+    /// Its bytes are estimated from samples, and its counts are of samples; absent where they are exact.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
+    /// The V8 isolate of a site of JavaScript: 0 is the main thread, others are worker threads; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolate: Option<u32>,
+}
+
+/// For fields that are left out where they say nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+pub(super) const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The stack of a call site.

@@ -15,6 +15,8 @@ pub(super) fn name(frame: &Frame) -> String {
         return visible(function).into_owned();
     }
     match (&frame.module, frame.offset) {
+        // A function of JavaScript without a name.
+        _ if frame.column.is_some() || frame.address.is_empty() => "(anonymous)".to_owned(),
         (Some(module), Some(offset)) => format!("{}+{offset:#x}", visible(base_name(module))),
         (Some(module), None) => format!("{} {}", visible(base_name(module)), visible(&frame.address)),
         (None, _) => visible(&frame.address).into_owned(),
@@ -25,7 +27,11 @@ pub(super) fn name(frame: &Frame) -> String {
 pub(super) fn place(frame: &Frame, short: bool) -> Option<String> {
     let path = frame.file.as_deref()?;
     let file = visible(if short { base_name(path) } else { path });
-    Some(frame.line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}")))
+    Some(match (frame.line, frame.column) {
+        (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+        (Some(line), None) => format!("{file}:{line}"),
+        (None, _) => file.into_owned(),
+    })
 }
 
 fn base_name(path: &str) -> &str {

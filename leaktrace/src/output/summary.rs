@@ -120,10 +120,12 @@ fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool)
     let (things, made, ended) = match figures.kind {
         SiteKind::Heap => ("blocks", "allocs", "frees"),
         SiteKind::Mapping => ("mappings", "maps", "unmaps"),
+        SiteKind::Js => ("sampled objects", "seen", "collected"),
     };
     write!(
         out,
-        "\n{rank:>3}. {} in {} {things}",
+        "\n{rank:>3}. {}{} in {} {things}",
+        if figures.estimated { "about " } else { "" },
         text::bytes(figures.live_bytes),
         text::count(figures.live_count)
     )?;

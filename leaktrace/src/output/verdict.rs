@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::record::is_false;
 use crate::symbol::Frame;
 use crate::verdict::{Evidence, Judgement, Pattern, Verdict};
 
@@ -65,6 +66,9 @@ pub struct VerdictRecord {
     pub allocs: Option<u64>,
     /// How many of their blocks were freed; null where the subject has none.
     pub frees: Option<u64>,
+    /// The bytes are estimated from samples, and the counts are of samples; absent where they are exact.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
     /// The `t` since which it moves as it does now; null where it always did, as far as is known.
     pub since_s: Option<f64>,
     /// Seconds until the nearest limit is reached at this rate; null without a limit, or without growth.
@@ -101,6 +105,8 @@ pub struct About {
     pub allocs: Option<u64>,
     /// See [`VerdictRecord::frees`].
     pub frees: Option<u64>,
+    /// See [`VerdictRecord::estimated`].
+    pub estimated: bool,
     /// See [`VerdictRecord::stack`].
     pub stack: Option<Vec<Frame>>,
 }
@@ -127,6 +133,7 @@ impl VerdictRecord {
             live_count: about.live_count,
             allocs: about.allocs,
             frees: about.frees,
+            estimated: about.estimated,
             since_s: seconds(judgement.since_s),
             eta_to_limit_s: seconds(judgement.eta_to_limit_s),
             culprit: None,

@@ -100,6 +100,43 @@ pub enum Fact {
         /// Which of them is the innermost that is not the allocator's own.
         culprit: Option<usize>,
     },
+    /// A stack of JavaScript that samples will name.
+    JsStack {
+        /// Index of the process.
+        process: u16,
+        /// Number of the V8 isolate: 0 is the main thread.
+        isolate: u32,
+        /// Number of the stack within the isolate.
+        stack: u32,
+        /// When it was seen first, in seconds since attach.
+        t: f64,
+        /// Its frames, innermost first.
+        frames: Vec<Frame>,
+        /// Which of them is the innermost that is the program's own.
+        culprit: Option<usize>,
+    },
+    /// A look at the sampled objects of an isolate.
+    JsSamples {
+        /// Index of the process.
+        process: u16,
+        /// Number of the V8 isolate.
+        isolate: u32,
+        /// When, in seconds since attach.
+        t: f64,
+        /// Objects that are new since the look before: number, stack, estimated bytes.
+        born: Vec<(u64, u32, u64)>,
+        /// Numbers of those that were collected.
+        gone: Vec<u64>,
+    },
+    /// An isolate has ended with all that it held.
+    JsIsolateEnded {
+        /// Index of the process.
+        process: u16,
+        /// Number of the V8 isolate.
+        isolate: u32,
+        /// When, in seconds since attach.
+        t: f64,
+    },
     /// An interval has passed.
     Tick(Tick),
     /// Something that the reader should know.

@@ -11,6 +11,7 @@ use super::{
     engine::{Engine, Setup},
     follow::{process_facts, watch},
     input::Fact,
+    js_sites::JsSites,
     launch::Launched,
     limits::allow_many_files,
     ranking::View,
@@ -54,6 +55,10 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
             return Err(Failure::new(ExitCode::Usage, "no process named: give --pid, --comm or -- COMMAND"));
         }
     };
+    if launched.is_some() && options.capture.js_sites {
+        let message = "--js-sites needs a process that runs: start the command first, then trace it by --pid";
+        return Err(Failure::new(ExitCode::Usage, message));
+    }
     let process = Process::open(pid)?;
     let system = System::read();
     check_system(&system)?;
@@ -64,6 +69,10 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     if let Some(path) = &options.view.dump_live {
         crate::output::dump::create_private(path)?;
     }
+
+    // Asked for before anything is attached: where it is refused, nothing was touched.
+    let signals = if options.capture.js_sites { Some(Signals::listen()?) } else { None };
+    let js_sites = if options.capture.js_sites { Some(JsSites::start(&process, options)?) } else { None };
 
     let mut programs = Programs::load(&settings(options, general, &system))?;
     sinks::log_programs(&mut programs);
@@ -119,6 +128,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         own_cpu: (own_cpu_s(), 0.0),
         limits: Limits::new(),
         launched,
+        js_sites,
     };
     supervisor.tell_found(0, pid, &found, true);
     supervisor
@@ -131,7 +141,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         launched.go();
     }
     // Before this moment a signal ends leaktrace as it ends any program, and the kernel takes the probes away.
-    let signals = Signals::listen()?;
+    let signals = signals.map_or_else(Signals::listen, Ok)?;
     let reason = supervisor.supervise(options, signals, happened, &mut wanted).await?;
     supervisor.end(reason, options.view.dump_live.clone())
 }

@@ -9,6 +9,7 @@ mod fail_on_leak;
 mod follow;
 mod heap;
 mod input;
+mod js_sites;
 mod launch;
 mod limits;
 mod live;
@@ -19,6 +20,7 @@ mod replay;
 mod safety;
 pub mod series_file;
 mod sinks;
+mod snapshot;
 mod supervisor;
 mod traced;
 mod under_way;
@@ -50,6 +52,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Some(Command::Doctor(options)) => doctor::run(options, &cli.general),
         Some(Command::Replay(options)) => replay::run(options, &cli.general),
+        Some(Command::Snapshot(options)) => snapshot::run(options),
         Some(Command::Classify(options)) => classify::run(options, &cli.general),
         Some(Command::Heap(options)) => heap::run(options, &cli.general),
         None => live::run(&cli.trace, &cli.general),

@@ -1,9 +1,10 @@
 //! Inputs in, records out: the state of a whole trace, live or replayed. Pure: what it knows of time, processes and
 //! symbols, it was told.
 
+mod js;
 mod questions;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     event::{Batch, Cause, DecodeError, Event, LossCounts, OrderCheck},
@@ -32,6 +33,8 @@ pub struct Pipeline {
     ids: SiteIds,
     processes: BTreeMap<u16, Traced>,
     names: HashMap<u32, Names>,
+    /// Call sites of JavaScript whose stack was not told yet.
+    untold: HashSet<u32>,
     verdicts: Verdicts,
     /// Totals of processes that ended long ago, and what was lost of them.
     past: Vec<ProcessSummary>,
@@ -61,6 +64,7 @@ impl Pipeline {
             ids: SiteIds::default(),
             processes: BTreeMap::new(),
             names: HashMap::new(),
+            untold: HashSet::new(),
             verdicts: Verdicts::default(),
             past: Vec::new(),
             past_losses: LossCounts::default(),
@@ -124,6 +128,13 @@ impl Pipeline {
                 }
             }
             Fact::Symbols { site, frames, culprit } => self.symbols(*site, frames, *culprit, out),
+            Fact::JsStack { process, isolate, stack, t, frames, culprit } => {
+                self.js_stack(*process, (*isolate, *stack), *t, frames, *culprit);
+            }
+            Fact::JsSamples { process, isolate, t, born, gone } => {
+                self.js_samples(*process, *isolate, *t, born, gone);
+            }
+            Fact::JsIsolateEnded { process, isolate, t } => self.js_isolate_ended(*process, *isolate, *t),
             Fact::Tick(tick) => self.tick(tick, out),
             Fact::Notice(notice) => out.push(Record::Notice(notice.clone())),
             Fact::Gone { process, t } => self.gone(*process, *t, out),
@@ -259,8 +270,11 @@ impl Pipeline {
                 out.push(notice(tick.t, traced.pid, finding.level, finding.code, finding.message));
             }
         }
-        for traced in self.processes.values().filter(|traced| !traced.gone) {
-            out.push(Record::Tick(self.tick_of(traced, &losses, &overhead)));
+        let ticks = self.processes.values().filter(|traced| !traced.gone);
+        let ticks: Vec<_> = ticks.map(|traced| self.tick_of(traced, &losses, &overhead)).collect();
+        for tick in ticks {
+            self.tell_js_sites(&tick, out);
+            out.push(Record::Tick(tick));
         }
         self.last_tick = tick.t;
         self.interval = (0, 0);

@@ -45,6 +45,7 @@ pub(super) fn largest(
     for site in &mut sites {
         site.growth_bytes_per_s = growth(traced, site.site);
         site.function = names.get(&site.site).and_then(Names::function);
+        site.isolate = traced.tracker.sampled().isolate_of(site.site);
     }
     sites
 }
@@ -111,15 +112,19 @@ fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
     let (blocks, mapped) = (traced.tracker.sites(), traced.tracker.mappings().sites());
     let blocks = blocks.iter().map(|site| (SiteKind::Heap, site));
     let mapped = mapped.iter().map(|site| (SiteKind::Mapping, site));
-    let seen = blocks.chain(mapped).filter(|(_, site)| site.allocs > 0);
+    let sampled = traced.tracker.sampled().sites().iter().map(|site| (SiteKind::Js, site));
+    let seen = blocks.chain(mapped).chain(sampled).filter(|(_, site)| site.allocs > 0);
     seen.map(|(kind, site)| figures(kind, site, site.live_bytes, site.live_count, now_ns)).collect()
 }
 
 fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
     let cutoff = now_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
     let (tracker, of_mappings) = (&traced.tracker, traced.tracker.mappings());
-    let old =
-        [(SiteKind::Heap, tracker.older_than(cutoff)), (SiteKind::Mapping, of_mappings.older_than(cutoff))];
+    let old = [
+        (SiteKind::Heap, tracker.older_than(cutoff)),
+        (SiteKind::Mapping, of_mappings.older_than(cutoff)),
+        (SiteKind::Js, tracker.sampled().older_than(cutoff)),
+    ];
     let old = old.into_iter().flat_map(|(kind, sums)| sums.into_iter().map(move |sum| (kind, sum)));
     old.filter_map(|(kind, old)| {
         let site = tracker.site(old.site)?;
@@ -144,6 +149,8 @@ fn figures(kind: SiteKind, site: &Site, live_bytes: u64, live_count: u64, now_ns
         frees: site.frees,
         growth_bytes_per_s: None,
         age_s: (age * 1e3).round() / 1e3,
+        estimated: kind == SiteKind::Js,
+        isolate: None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     clock::{Clock, own_cpu_s, own_peak_rss_bytes, own_rss_bytes},
     engine::{Engine, Happening},
     input::{Child, Fact, ProcessUsage, Tick},
+    js_sites::{self, JsSites},
     launch::Launched,
     sinks::Wish,
     under_way::UnderWay,
@@ -26,6 +27,7 @@ use crate::{
     target::{
         find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage, v8::FoundBy,
     },
+    v8::inspector::JsEvent,
 };
 
 /// One process being traced.
@@ -58,6 +60,7 @@ pub(super) struct Supervisor {
     /// Limits on the memory of the processes.
     pub(super) limits: Limits,
     pub(super) launched: Option<Launched>,
+    pub(super) js_sites: Option<JsSites>,
 }
 
 /// The signals that end a trace.
@@ -111,6 +114,7 @@ impl Supervisor {
                 },
                 () = sleep_until(end) => return Ok(EndReason::Duration),
                 Some(happening) = happened.recv() => self.see_to(happening),
+                Some(event) = next_of(&mut self.js_sites) => self.tell_js(event),
                 () = sleep_until(next_look) => self.look_again(),
                 _ = ticks.tick() => self.tick(),
                 _ = lives.tick() => {
@@ -227,7 +231,31 @@ impl Supervisor {
         self.under_way.losses(self.attacher.programs.losses()).to_vec()
     }
 
+    /// Tells what the sampler of JavaScript saw of the target.
+    fn tell_js(&self, event: JsEvent) {
+        let t = self.clock.t();
+        let fact = js_sites::fact(event, t);
+        match fact {
+            Ok(fact) => self.engine.tell(fact),
+            Err((code, message)) => {
+                let pid = self.js_sites.as_ref().map_or(0, |js_sites| js_sites.pid);
+                self.notice(pid, Level::Warning, code, message);
+            }
+        }
+    }
+
+    /// Stops the sampler and closes the inspector, and tells what is still to be told.
+    fn end_js_sites(&mut self) {
+        if let Some(js_sites) = &mut self.js_sites {
+            js_sites.stop();
+        }
+        while let Some(event) = self.js_sites.as_mut().and_then(JsSites::left) {
+            self.tell_js(event);
+        }
+    }
+
     pub(super) fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {
+        self.end_js_sites();
         let tick = self.observe();
         let own_peak_rss_bytes = own_peak_rss_bytes();
         let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };
@@ -238,6 +266,14 @@ impl Supervisor {
         }
         all.detach_now();
         finished
+    }
+}
+
+/// What the sampler tells next; for ever nothing where there is none.
+async fn next_of(js_sites: &mut Option<JsSites>) -> Option<JsEvent> {
+    match js_sites {
+        Some(js_sites) => js_sites.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -149,6 +149,7 @@ mod tests {
             module: module.map(str::to_owned),
             file: None,
             line: None,
+            column: None,
             address: "0x1".to_owned(),
             offset: None,
             inlined: false,

@@ -44,9 +44,12 @@ pub struct Frame {
     pub module: Option<String>,
     /// Source file, when debug information names it.
     pub file: Option<String>,
-    /// Source line of the call.
+    /// Source line of the call; of a JavaScript function the line in which it begins.
     pub line: Option<u32>,
-    /// The return address, `0x…`.
+    /// The column in which a JavaScript function begins, from 1; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// The return address, `0x…`; empty for a JavaScript function, whose code moves.
     pub address: String,
     /// Bytes from the start of the function, or of the module's image when the function is unknown. Inlined functions
     /// have no start of their own.

@@ -135,6 +135,7 @@ fn frames(place: InFile, answer: Option<Named>) -> Rc<[Frame]> {
         module: Some(name.clone()),
         file: location.file,
         line: location.line,
+        column: None,
         address: format!("{address:#x}"),
         offset,
         inlined: offset.is_none(),
@@ -153,5 +154,5 @@ fn compiled(space: &mut AddressSpace, address: u64, call: u64) -> Frame {
 /// A frame without a function.
 fn bare(address: u64, module: Option<String>, offset: Option<u64>) -> Frame {
     let address = format!("{address:#x}");
-    Frame { function: None, module, file: None, line: None, address, offset, inlined: false }
+    Frame { function: None, module, file: None, line: None, column: None, address, offset, inlined: false }
 }

@@ -2,7 +2,8 @@
 //!
 //! As root they fail loudly where the kernel lets them down; as anyone else each is reported as ignored, and counted.
 //! They run one after the other unless asked otherwise: several traces at once would compete for two cores, and
-//! "nothing lost" is a statement about one. Only the verdicts, which take minutes of waiting, run side by side.
+//! "nothing lost" is a statement about one. Only the verdicts, which take minutes of waiting, and the cases
+//! on JavaScript, which mostly wait for V8, run side by side.
 
 mod accuracy;
 mod allocators;
@@ -10,6 +11,7 @@ mod command;
 mod containers;
 mod exactness;
 mod failures;
+mod javascript;
 mod links;
 mod mappings;
 mod programs;
@@ -51,13 +53,21 @@ fn main() {
     ] {
         cases.extend(group);
     }
+    let javascript = javascript::CASES.concat();
     let waiting = [verdicts::CASES.concat(), v8::waiting()].concat();
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.list {
-        println!("{} privileged cases are ignored: they need root (sudo)", cases.len() + waiting.len());
+        println!(
+            "{} privileged cases are ignored: they need root (sudo)",
+            cases.len() + javascript.len() + waiting.len()
+        );
     }
     let at_once = waiting.len();
-    let ended = [run(&arguments, cases, 1, root), run(&arguments, waiting, at_once, root)];
+    let ended = [
+        run(&arguments, cases, 1, root),
+        run(&arguments, javascript, javascript::AT_ONCE, root),
+        run(&arguments, waiting, at_once, root),
+    ];
     ended.iter().for_each(Conclusion::exit_if_failed);
 }
 

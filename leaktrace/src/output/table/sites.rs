@@ -160,6 +160,7 @@ fn figures(row: Row<'_>, chosen: bool, model: &Model, width: usize) -> Line<'sta
     let kind = match row.figures.kind {
         SiteKind::Heap => "",
         SiteKind::Mapping => " (mapped)",
+        SiteKind::Js => " (js)",
     };
     let name = stack::shorten(&function(row), width.saturating_sub(used + 1 + kind.len()));
     spans.push(Span::styled(format!(" {name}{kind}"), palette.accent()));

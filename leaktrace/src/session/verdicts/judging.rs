@@ -111,12 +111,16 @@ impl<'a> Judging<'a> {
         let tracker = &self.traced.tracker;
         let (site, history) = (tracker.site(id)?, self.site_history(id)?);
         let fate = tracker.site_facts(id, self.moment.now_ns);
-        let circumstances = Circumstances { site: fate.as_ref().map(facts), ..self.circumstances() };
+        let is_sampled = tracker.sampled().isolate_of(id).is_some();
+        let around =
+            if is_sampled { self.circumstances_of_samples(site.live_count) } else { self.circumstances() };
+        let circumstances = Circumstances { site: fate.as_ref().map(facts), ..around };
         let about = About {
             live_bytes: site.live_bytes,
             live_count: Some(site.live_count),
             allocs: Some(site.allocs),
             frees: Some(site.frees),
+            estimated: is_sampled,
             ..self.about(SubjectKind::Site, u64::from(id))
         };
         Some(record(&judge(&history, &circumstances), about))
@@ -145,6 +149,16 @@ impl<'a> Judging<'a> {
             rss_agreement: self.rss_agreement,
             headroom_bytes: limit.map(|limit| limit.headroom_bytes as f64),
             ..Circumstances::default()
+        }
+    }
+
+    /// Sampled objects do not come as events, none of which are lost; an estimate from n samples is off by one in √n.
+    fn circumstances_of_samples(&self, samples: u64) -> Circumstances {
+        Circumstances {
+            loss_share: 0.0,
+            sampled_share: 1.0 - 1.0 / (samples.max(1) as f64).sqrt(),
+            rss_agreement: None,
+            ..self.circumstances()
         }
     }
 

@@ -48,6 +48,8 @@ const LARGE_SHARE: u64 = 50;
 /// Growth that has brought less is not told of yet: a server under load has hundreds of call sites whose few hundred
 /// bytes go up and down by some bytes a second. A leak of 10 B/s is told after half an hour.
 const SMALLEST_BYTES: u64 = 16 << 10;
+/// Live samples of a site of JavaScript below which nothing is said of it.
+const FEWEST_SAMPLES: u64 = 8;
 /// Sites whose names are asked for at once.
 const NAMES_AT_ONCE: usize = 64;
 
@@ -300,6 +302,10 @@ impl Verdicts {
 /// A jump of a call site that stays is news if it is large, as itself or for the process: every program keeps small
 /// blocks from somewhere. Growth is news however slow, once it has brought something.
 fn is_large(record: &VerdictRecord, resident_bytes: u64) -> bool {
+    // A few samples that come one after the other are a line to the eye, and chance.
+    if record.estimated && record.live_count.unwrap_or(0) < FEWEST_SAMPLES {
+        return false;
+    }
     let smallest = match record.pattern {
         Some(Pattern::Spike) => LARGE_BYTES.min(resident_bytes / LARGE_SHARE),
         _ => SMALLEST_BYTES,

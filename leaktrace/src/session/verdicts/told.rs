@@ -42,6 +42,7 @@ fn by_address(address: u64) -> Frame {
         module: None,
         file: None,
         line: None,
+        column: None,
         address: format!("{address:#x}"),
         offset: None,
         inlined: false,

@@ -4,6 +4,7 @@ mod bindings;
 mod debug_file;
 mod frame_pointers;
 mod open;
+pub(crate) use open::open_in_root;
 mod source;
 mod symbols;
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn open_regular(path: &Path) -> Result<File, ElfError> {
 }
 
 /// Opens `path` as the target would: symbolic links, absolute ones too, stay inside its root directory.
-pub(super) fn open_in_root(pid: u32, path: &Path) -> Result<File, ElfError> {
+pub(crate) fn open_in_root(pid: u32, path: &Path) -> Result<File, ElfError> {
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(format!("/proc/{pid}/root"), directory, Mode::empty())
         .map_err(std::io::Error::from)?;

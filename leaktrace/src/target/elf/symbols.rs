@@ -71,11 +71,45 @@ impl Object {
         })
     }
 
+    /// Addresses of the defined variables whose name is wanted, from the same tables as [`Object::symbols`].
+    pub fn variables(&self, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<u64> {
+        let mut found = Vec::new();
+        let mut take = |symbol: &Symbol<'_>| {
+            if is_wanted(symbol.name) {
+                found.push(symbol.vaddr);
+            }
+            ControlFlow::Continue(())
+        };
+        let is_variable = |kind| kind == elf::STT_OBJECT;
+        // As for functions: a damaged table is as good as none.
+        let _ = self.entries(elf::SHT_DYNSYM, SymbolSource::Dynamic, is_variable, &mut take);
+        if !self.entries(elf::SHT_SYMTAB, SymbolSource::Full, is_variable, &mut take).unwrap_or(false)
+            && let Some(debug) = self.debug_file()
+        {
+            let _ = debug.entries(elf::SHT_SYMTAB, SymbolSource::DebugFile, is_variable, &mut take);
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// Shows the functions of one table; says whether the object has it.
     fn table(
         &self,
         kind: u32,
         source: SymbolSource,
+        visit: &mut dyn FnMut(&Symbol<'_>) -> ControlFlow<()>,
+    ) -> Result<bool, ElfError> {
+        let is_function = |kind| kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC;
+        self.entries(kind, source, is_function, visit)
+    }
+
+    /// Shows the entries of one table whose type is wanted; says whether the object has it.
+    fn entries(
+        &self,
+        kind: u32,
+        source: SymbolSource,
+        is_wanted: impl Fn(u8) -> bool,
         visit: &mut dyn FnMut(&Symbol<'_>) -> ControlFlow<()>,
     ) -> Result<bool, ElfError> {
         let cache = self.source.cache();
@@ -91,8 +125,7 @@ impl Object {
         let strings = sections.section(SectionIndex(section.sh_link(endian) as usize))?.data(endian, data)?;
         for symbol in symbols {
             let kind = symbol.st_type();
-            let is_function = kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC;
-            if !is_function || symbol.st_shndx(endian) == elf::SHN_UNDEF || symbol.st_value(endian) == 0 {
+            if !is_wanted(kind) || symbol.st_shndx(endian) == elf::SHN_UNDEF || symbol.st_value(endian) == 0 {
                 continue;
             }
             let Some(name) = name_at(strings, symbol.st_name(endian)) else { continue };
