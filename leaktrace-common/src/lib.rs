@@ -12,8 +12,8 @@ mod record;
 pub use cookie::{Argument, Cookie, Role};
 pub use loss::Loss;
 pub use record::{
-    AllocationRecord, CallSlot, FreeRecord, GcRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, MappingRecord,
-    MappingSlot, MeasureSlot, RangeRecord, StackRecord,
+    AllocationRecord, CallSlot, FreeRecord, GcRecord, Header, Kind, LifecycleRecord, MAX_FRAMES,
+    MappingRecord, MappingSlot, MeasureSlot, RangeRecord, StackRecord,
 };
 
 /// Version of everything in this crate; the loader refuses an object that was built from another one.

@@ -44,5 +44,11 @@ fn fetch(version: &str) -> Result<()> {
         .context("npm left no archive")?;
     let place = directory(version);
     fs::create_dir_all(&place)?;
-    Cmd::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&place).args(["--strip-components=1", "package/bin/node"]).run()
+    Cmd::new("tar")
+        .arg("xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(&place)
+        .args(["--strip-components=1", "package/bin/node"])
+        .run()
 }

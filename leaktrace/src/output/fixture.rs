@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, EndReason, Fragmentation, Gc, GcKind, Header, IsolateTick, Level, Losses, Mapped, MemoryLimit, Notice,
-    Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
-    SiteTick, Summary, Tick, V8, V8Heap, V8Rss, VerdictCounts,
+    Allocator, Capture, EndReason, Fragmentation, Gc, GcKind, Header, IsolateTick, Level, Losses, Mapped,
+    MemoryLimit, Notice, Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind,
+    SiteSummary, SiteTick, Summary, Tick, V8, V8Heap, V8Rss, VerdictCounts,
 };
 use super::verdict::{Subject, SubjectKind, VerdictRecord};
 use crate::symbol::Frame;

@@ -162,8 +162,9 @@ impl<'a> Planner<'a> {
     fn new(object: &'a Object, functions: &'a [FoundFunction], circumstances: &'a Circumstances<'a>) -> Self {
         let traced: Vec<_> = functions.iter().filter_map(|one| Some((one, one.spec()?))).collect();
         let live = Live { maps: circumstances.maps, memory: circumstances.memory };
-        let returns =
-            traced.iter().filter(|(_, spec)| !matches!(spec.role, Role::Free | Role::ObjectsChanged | Role::CollectStep));
+        let returns = traced
+            .iter()
+            .filter(|(_, spec)| !matches!(spec.role, Role::Free | Role::ObjectsChanged | Role::CollectStep));
         Self {
             object,
             circumstances,

@@ -233,9 +233,7 @@ fn v8(found: &Discovery, maps: &[Mapping], memory: &Memory, report: &mut DoctorR
         let version = v8.version(maps, memory).unwrap_or_else(|| "of unknown version".to_owned());
         let path = &v8.object.display_path;
         let (status, how, remedy) = match v8.found_by {
-            FoundBy::Symbols => {
-                (Status::Ok, format!("{} functions found by name", v8.functions.len()), None)
-            }
+            FoundBy::Symbols => (Status::Ok, format!("{} functions found by name", v8.functions.len()), None),
             FoundBy::CallOrder => (
                 Status::Warning,
                 "its names were stripped; what gives the heap's size was found in its code".to_owned(),
@@ -243,7 +241,8 @@ fn v8(found: &Discovery, maps: &[Mapping], memory: &Memory, report: &mut DoctorR
             ),
             FoundBy::Nothing => (
                 Status::Warning,
-                "its names were stripped, and its code is not as expected: its heap cannot be read".to_owned(),
+                "its names were stripped, and its code is not as expected: its heap cannot be read"
+                    .to_owned(),
                 Some("use a build with symbols"),
             ),
         };

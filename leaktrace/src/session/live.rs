@@ -119,7 +119,9 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         launched,
     };
     supervisor.tell_found(0, pid, &found, true);
-    supervisor.processes.insert(0, Traced { process, returns, attached, why_not: None, heaps: Heaps::default() });
+    supervisor
+        .processes
+        .insert(0, Traced { process, returns, attached, why_not: None, heaps: Heaps::default() });
     if supervisor.children {
         supervisor.follow_children();
     }

@@ -203,7 +203,10 @@ impl Pipeline {
         };
         let code = &traced.code;
         traced.tracker.apply(event, &|address| is_code(code, address));
-        if matches!(event, Event::GcStep { .. } | Event::GcMeasured { .. } | Event::Exit { .. } | Event::Exec { .. }) {
+        if matches!(
+            event,
+            Event::GcStep { .. } | Event::GcMeasured { .. } | Event::Exit { .. } | Event::Exec { .. }
+        ) {
             out.extend(traced.v8.apply(event, traced.pid, self.start_ns).map(Record::Gc));
         }
         if let Event::Exec { header, .. } = event {

@@ -22,7 +22,9 @@ use crate::{
     error::{ExitCode, Failure},
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
-    target::{find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage, v8::FoundBy},
+    target::{
+        find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage, v8::FoundBy,
+    },
 };
 
 /// One process being traced.

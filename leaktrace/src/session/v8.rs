@@ -159,9 +159,11 @@ pub(super) fn explain_heap(judgement: &mut Judgement, isolate: &Isolate) {
         judgement.evidence.push(Evidence { name: "heap_limit_share".to_owned(), value: share, says });
     }
     if matches!(judgement.verdict, Verdict::Leak | Verdict::Suspect) && judgement.cause.is_some() {
-        judgement.cause = Some("JavaScript objects stay reachable: each full collection leaves more of them".to_owned());
+        judgement.cause =
+            Some("JavaScript objects stay reachable: each full collection leaves more of them".to_owned());
         judgement.advice = Some(
-            "compare two heap snapshots taken some minutes apart: what grew, and what holds it, is the leak".to_owned(),
+            "compare two heap snapshots taken some minutes apart: what grew, and what holds it, is the leak"
+                .to_owned(),
         );
     }
 }

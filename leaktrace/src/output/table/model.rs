@@ -7,7 +7,9 @@ use super::history::History;
 use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
-use crate::output::record::{Header, IsolateTick, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick};
+use crate::output::record::{
+    Header, IsolateTick, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick,
+};
 use crate::output::verdict::VerdictRecord;
 
 /// Notices that are kept; the view shows the last.

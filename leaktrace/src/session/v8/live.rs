@@ -122,9 +122,8 @@ impl Area {
     fn is_arena(&self, next: Option<&Self>) -> bool {
         let begins = self.start != 0 && self.start % ARENA == 0 && self.is_anonymous && self.is_writable;
         let end = self.start.saturating_add(ARENA);
-        let is_reserved = |next: &Self| {
-            next.start == self.end && next.end == end && next.is_anonymous && !next.is_writable
-        };
+        let is_reserved =
+            |next: &Self| next.start == self.end && next.end == end && next.is_anonymous && !next.is_writable;
         begins && (self.end == end || next.is_some_and(is_reserved))
     }
 }

@@ -92,11 +92,12 @@ impl Part {
                 "the allocator keeps pages of which little is in use (fragmentation), while live blocks hardly grow",
                 "try another allocator (LD_PRELOAD of jemalloc) or MALLOC_ARENA_MAX=2; JavaScript is not to blame",
             ),
-            Self::File => ("pages of files are mapped and read", "these can be given up by the kernel: no leak"),
-            Self::Other => (
-                "memory is mapped directly, or compiled code grows",
-                "trace with --mmap to see who maps it",
-            ),
+            Self::File => {
+                ("pages of files are mapped and read", "these can be given up by the kernel: no leak")
+            }
+            Self::Other => {
+                ("memory is mapped directly, or compiled code grows", "trace with --mmap to see who maps it")
+            }
         }
     }
 }
@@ -155,7 +156,8 @@ impl Parts {
 
     /// The part that grew most since the trace began, if one did.
     pub(super) fn what_grew(&self) -> Option<Growth> {
-        let grown = self.series.iter().zip(Part::ALL).filter_map(|(series, part)| Some((part, growth(series)?)));
+        let grown =
+            self.series.iter().zip(Part::ALL).filter_map(|(series, part)| Some((part, growth(series)?)));
         let grown: Vec<_> = grown.filter(|(_, bytes)| *bytes > 0.0).collect();
         let of = grown.iter().map(|(_, bytes)| bytes).sum();
         let (part, bytes) = grown.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
@@ -169,7 +171,8 @@ fn growth(series: &Series) -> Option<f64> {
     let fifth = (last - first) / 5.0;
     let mean = |from: f64, to: f64| {
         let inside = series.points().filter(|point| (from..=to).contains(&point.t));
-        let (sum, count) = inside.fold((0.0, 0.0), |(sum, count), point| (sum + point.value as f64, count + 1.0));
+        let (sum, count) =
+            inside.fold((0.0, 0.0), |(sum, count), point| (sum + point.value as f64, count + 1.0));
         (count > 0.0).then(|| sum / count)
     };
     Some(mean(last - fifth, last)? - mean(first, first + fifth)?)
@@ -177,7 +180,12 @@ fn growth(series: &Series) -> Option<f64> {
 
 /// Splits the resident set of a process. What is counted by address space need not be resident, so the rest is what
 /// the parts leave, and never less than nothing.
-pub(super) fn split(usage: &ProcessUsage, isolates: &Isolates, live_bytes: u64, external_bytes: u64) -> V8Rss {
+pub(super) fn split(
+    usage: &ProcessUsage,
+    isolates: &Isolates,
+    live_bytes: u64,
+    external_bytes: u64,
+) -> V8Rss {
     let used = isolates.used_bytes();
     let committed = isolates.committed_bytes().filter(|_| !isolates.is_empty());
     let unused = committed.map(|committed| committed.saturating_sub(used));
@@ -187,7 +195,8 @@ pub(super) fn split(usage: &ProcessUsage, isolates: &Isolates, live_bytes: u64, 
     // Large blocks have mappings of their own, so that this is the least that it can be; what is missing is in the rest.
     let slack = usage.pages.map(|pages| pages.allocator_bytes.saturating_sub(live_bytes));
     let file = usage.split.file_bytes.saturating_add(usage.split.shmem_bytes);
-    let explained = [used, unused.unwrap_or(0), external, native, slack.unwrap_or(0), pages.stack_bytes, file];
+    let explained =
+        [used, unused.unwrap_or(0), external, native, slack.unwrap_or(0), pages.stack_bytes, file];
     let explained = explained.into_iter().fold(0, u64::saturating_add);
     V8Rss {
         v8_used_bytes: used,

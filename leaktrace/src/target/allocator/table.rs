@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 use Argument::{First, Fourth, Second, Third};
 use Family::{C, Cxx, Jemalloc, Linker, Mapping, Mimalloc, Tcmalloc, V8};
 use Role::{
-    Allocate, CollectStep, Free, Map, Measure, New, ObjectsChanged, Protect, Reallocate, Remap, StoreResult, Unmap,
+    Allocate, CollectStep, Free, Map, Measure, New, ObjectsChanged, Protect, Reallocate, Remap, StoreResult,
+    Unmap,
 };
 
 /// Which functions belong together: a family counts only where its central pair is defined.

@@ -50,7 +50,8 @@ impl Machine<'_> {
                 Some(())
             }
             Mnemonic::Adc => {
-                let sum = operand(self, 0)?.wrapping_add(operand(self, 1)?).wrapping_add(u64::from(self.carry));
+                let sum =
+                    operand(self, 0)?.wrapping_add(operand(self, 1)?).wrapping_add(u64::from(self.carry));
                 self.write(instruction, sum)
             }
             Mnemonic::Imul => {
@@ -167,14 +168,13 @@ mod tests {
     /// The code of Node 16, 22 and 24, whose three forms differ.
     #[test]
     fn the_limit_is_computed_as_v8_does() {
-        let node_16 = [
-            0x48, 0x8b, 0x47, 0x60, 0x48, 0x8b, 0x57, 0x78, 0x48, 0x8d, 0x04, 0x40, 0x48, 0x01, 0xd0, 0xc3,
-        ];
+        let node_16 =
+            [0x48, 0x8b, 0x47, 0x60, 0x48, 0x8b, 0x57, 0x78, 0x48, 0x8d, 0x04, 0x40, 0x48, 0x01, 0xd0, 0xc3];
         assert_eq!(evaluate(&node_16, 0, 0x8000, &heap(0)), Some((48 << 20) + (2 << 30)));
         // cmpb $1, 0x1234; mov $2, %eax; mov 0x48(%rdi), %rdx; adc $0, %rax; imul 0x30(%rdi), %rax; add %rdx, %rax
         let node_22 = [
-            0x80, 0x3d, 0x2d, 0x02, 0, 0, 0x01, 0xb8, 2, 0, 0, 0, 0x48, 0x8b, 0x57, 0x48, 0x48, 0x83, 0xd0, 0,
-            0x48, 0x0f, 0xaf, 0x47, 0x30, 0x48, 0x01, 0xd0, 0xc3,
+            0x80, 0x3d, 0x2d, 0x02, 0, 0, 0x01, 0xb8, 2, 0, 0, 0, 0x48, 0x8b, 0x57, 0x48, 0x48, 0x83, 0xd0,
+            0, 0x48, 0x0f, 0xaf, 0x47, 0x30, 0x48, 0x01, 0xd0, 0xc3,
         ];
         assert_eq!(evaluate(&node_22, 0x1000, 0x8000, &heap(0)), Some((48 << 20) + (2 << 30)));
         assert_eq!(evaluate(&node_22, 0x1000, 0x8000, &heap(1)), Some((32 << 20) + (2 << 30)));
@@ -188,7 +188,9 @@ mod tests {
 
     #[test]
     fn what_branches_calls_or_stores_has_no_answer() {
-        for code in [&[0xe8, 0, 0, 0, 0, 0xc3][..], &[0x74, 0, 0xc3], &[0x48, 0x89, 0x07, 0xc3], &[0x90; 64], &[]] {
+        for code in
+            [&[0xe8, 0, 0, 0, 0, 0xc3][..], &[0x74, 0, 0xc3], &[0x48, 0x89, 0x07, 0xc3], &[0x90; 64], &[]]
+        {
             assert_eq!(evaluate(code, 0, 0x8000, &heap(0)), None);
         }
         // A read that fails.

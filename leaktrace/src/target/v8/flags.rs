@@ -12,7 +12,8 @@ pub fn old_space_limit(pid: u32, cmdline: &[String]) -> Option<u64> {
         let mut environment = Vec::new();
         let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
         file.take(MAX_ENVIRONMENT).read_to_end(&mut environment).ok()?;
-        let options = environment.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(b"NODE_OPTIONS="))?;
+        let options =
+            environment.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(b"NODE_OPTIONS="))?;
         let options = String::from_utf8_lossy(options).into_owned();
         in_arguments(options.split_ascii_whitespace())
     };

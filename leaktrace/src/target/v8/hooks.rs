@@ -121,10 +121,22 @@ mod tests {
     #[test]
     fn names_of_all_versions_are_known_and_those_of_their_neighbours_are_not() {
         let known: [(&str, Hook); 6] = [
-            ("_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23GarbageCollectionReasonENS_15GCCallbackFlagsE", Hook::Collect),
-            ("_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23GarbageCollectionReasonENS_15GCCallbackFlagsENS0_21PerformHeapLimitCheckE", Hook::Collect),
-            ("_ZN2v88internal8GCTracer5StartENS0_16GarbageCollectorENS0_23GarbageCollectionReasonEPKc", Hook::PauseBegin),
-            ("_ZN2v88internal8GCTracer19StopObservablePauseENS0_16GarbageCollectorENS_4base9TimeTicksE", Hook::PauseEnd),
+            (
+                "_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23GarbageCollectionReasonENS_15GCCallbackFlagsE",
+                Hook::Collect,
+            ),
+            (
+                "_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23GarbageCollectionReasonENS_15GCCallbackFlagsENS0_21PerformHeapLimitCheckE",
+                Hook::Collect,
+            ),
+            (
+                "_ZN2v88internal8GCTracer5StartENS0_16GarbageCollectorENS0_23GarbageCollectionReasonEPKc",
+                Hook::PauseBegin,
+            ),
+            (
+                "_ZN2v88internal8GCTracer19StopObservablePauseENS0_16GarbageCollectorENS_4base9TimeTicksE",
+                Hook::PauseEnd,
+            ),
             ("_ZN2v88internal8GCTracer16StartInSafepointEv", Hook::SafepointBegin),
             ("_ZN2v88internal4Heap13SizeOfObjectsEv", Hook::SizeOfObjects),
         ];

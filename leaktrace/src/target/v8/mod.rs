@@ -138,9 +138,12 @@ impl V8 {
         let at = self.get_version?;
         let code = self.object.code(at, SMALL_FUNCTION)?;
         let bias = self.bias(at, maps)?;
-        version::read(&code, at, &|address, buffer| read(memory, address.wrapping_add(bias), buffer), &|address, buffer| {
-            read(memory, address, buffer)
-        })
+        version::read(
+            &code,
+            at,
+            &|address, buffer| read(memory, address.wrapping_add(bias), buffer),
+            &|address, buffer| read(memory, address, buffer),
+        )
     }
 
     /// The most bytes that the heap at this address may have, as V8 itself would tell: its `MaxReserved` is evaluated,

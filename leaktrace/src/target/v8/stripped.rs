@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_usual_order_gives_the_functions() {
-        let expected = Recovered { size_of_objects: 0x300, committed_memory: 0x500, max_reserved: Some(0x800) };
+        let expected =
+            Recovered { size_of_objects: 0x300, committed_memory: 0x500, max_reserved: Some(0x800) };
         assert_eq!(from_code(&code(&USUAL), 0), Some(expected));
     }
 

@@ -8,7 +8,8 @@ use crate::target::elf::Object;
 /// The binaries that `cargo xtask packages` fetched, and node of the search path.
 fn nodes() -> Vec<std::path::PathBuf> {
     let fetched = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/node");
-    let fetched = std::fs::read_dir(fetched).into_iter().flatten().flatten().map(|one| one.path().join("bin/node"));
+    let fetched =
+        std::fs::read_dir(fetched).into_iter().flatten().flatten().map(|one| one.path().join("bin/node"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let installed = std::env::split_paths(&path).map(|one| one.join("node"));
     fetched.chain(installed).filter(|path| path.is_file()).collect()

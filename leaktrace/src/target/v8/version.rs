@@ -38,7 +38,8 @@ fn variable_of(code: &[u8], address: u64) -> Option<u64> {
                 if instruction.code() == Code::Mov_r64_rm64
                     && instruction.op0_register() == Register::RAX
                     && instruction.op1_kind() == OpKind::Memory
-                    && (instruction.is_ip_rel_memory_operand() || instruction.memory_base() == Register::None) =>
+                    && (instruction.is_ip_rel_memory_operand()
+                        || instruction.memory_base() == Register::None) =>
             {
                 found = Some(instruction.memory_displacement64());
             }
@@ -52,7 +53,8 @@ fn variable_of(code: &[u8], address: u64) -> Option<u64> {
 /// Numbers with dots, perhaps with more behind a hyphen: it comes from the target, and goes into the output.
 fn is_version(text: &str) -> bool {
     let numbers = text.split('-').next().unwrap_or_default();
-    let all_numbers = numbers.split('.').all(|part| !part.is_empty() && part.bytes().all(|one| one.is_ascii_digit()));
+    let all_numbers =
+        numbers.split('.').all(|part| !part.is_empty() && part.bytes().all(|one| one.is_ascii_digit()));
     let plain = |one: u8| one.is_ascii_alphanumeric() || matches!(one, b'.' | b'-' | b'_' | b'+');
     all_numbers && numbers.split('.').count() >= 3 && text.bytes().all(plain)
 }

@@ -38,12 +38,20 @@ pub(super) struct BareSizes {
 
 impl BareSizes {
     /// Takes a size; gives the collection that it ends.
-    pub(super) fn measured(&mut self, tid: u32, time_ns: u64, heap: u64, bytes: u64, place: u64) -> Option<Cycle> {
+    pub(super) fn measured(
+        &mut self,
+        tid: u32,
+        time_ns: u64,
+        heap: u64,
+        bytes: u64,
+        place: u64,
+    ) -> Option<Cycle> {
         if self.last.len() >= MOST {
             self.last.clear();
         }
         let size = Size { heap, place, bytes, time_ns };
-        let before = self.last.insert(tid, size).filter(|before| before.heap == heap && before.place != place)?;
+        let before =
+            self.last.insert(tid, size).filter(|before| before.heap == heap && before.place != place)?;
         let key = (before.place, place);
         if self.pairs.len() >= MOST && !self.pairs.contains_key(&key) {
             return None;

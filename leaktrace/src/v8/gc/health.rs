@@ -48,8 +48,7 @@ impl Recent {
     }
 
     pub(super) fn push(&mut self, t: f64, cycle: &Cycle) {
-        let allocated =
-            cycle.before.zip(self.last_after).map(|(before, after)| before.saturating_sub(after));
+        let allocated = cycle.before.zip(self.last_after).map(|(before, after)| before.saturating_sub(after));
         self.last_after = cycle.after;
         let pause_s = cycle.end_ns.saturating_sub(cycle.begin_ns) as f64 / 1e9;
         self.past.push_back(Past { t, pause_s, before: cycle.before, after: cycle.after, allocated });

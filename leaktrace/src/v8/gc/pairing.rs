@@ -53,7 +53,14 @@ pub(super) struct Pairing {
 
 impl Pairing {
     /// Takes a step of a thread's collection; gives the cycle that it ends.
-    pub(super) fn step(&mut self, hook: Hook, tid: u32, time_ns: u64, object: u64, detail: u64) -> Option<Cycle> {
+    pub(super) fn step(
+        &mut self,
+        hook: Hook,
+        tid: u32,
+        time_ns: u64,
+        object: u64,
+        detail: u64,
+    ) -> Option<Cycle> {
         match hook {
             Hook::Collect => {
                 let open = Open { heap: Some(object), reason: Some(detail as u32), ..Open::default() };

@@ -66,7 +66,9 @@ fn a_collection_has_its_kind_reason_pause_and_sizes() {
 #[test]
 fn only_mark_compacts_are_a_baseline() {
     let mut isolates = Isolates::default();
-    for (second, kind) in [(1, Hook::Scavenge), (2, Hook::MarkCompact), (3, Hook::MinorMarkSweep), (4, Hook::MarkCompact)] {
+    for (second, kind) in
+        [(1, Hook::Scavenge), (2, Hook::MarkCompact), (3, Hook::MinorMarkSweep), (4, Hook::MarkCompact)]
+    {
         run(&mut isolates, &collection(5, 0x1000, second * 1_000_000_000, kind, 60, 40 + second));
     }
     let isolate = isolates.iter().next().unwrap();
@@ -82,7 +84,10 @@ fn only_mark_compacts_are_a_baseline() {
 #[test]
 fn isolates_of_worker_threads_are_kept_apart_and_end_with_their_threads() {
     let mut isolates = Isolates::default();
-    let (a, b) = (collection(5, 0x1000, 0, Hook::Scavenge, 60, 40), collection(6, 0x2000, 0, Hook::MarkCompact, 600, 400));
+    let (a, b) = (
+        collection(5, 0x1000, 0, Hook::Scavenge, 60, 40),
+        collection(6, 0x2000, 0, Hook::MarkCompact, 600, 400),
+    );
     let mixed: Vec<_> = a.into_iter().zip(b).flat_map(|(a, b)| [a, b]).collect();
     let out = run(&mut isolates, &mixed);
     let seen: Vec<_> = out.iter().map(|one| (one.isolate, one.cycle.before, one.cycle.after)).collect();

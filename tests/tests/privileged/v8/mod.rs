@@ -43,9 +43,12 @@ fn wait_for_collections(leaktrace: &mut Leaktrace, count: usize) -> Result<()> {
 }
 
 fn without_v8() -> Result<()> {
-    let victim = Victim::spawn(Command::new("python3").arg(victim_source("patterns.py")).args(["loop", "86400"]))?;
+    let victim =
+        Victim::spawn(Command::new("python3").arg(victim_source("patterns.py")).args(["loop", "86400"]))?;
     let pid = victim.pid().to_string();
-    let output = Command::new(leaktrace_binary()?).args(["--pid", &pid, "--only", "v8", "--duration", "5s"]).output()?;
+    let output = Command::new(leaktrace_binary()?)
+        .args(["--pid", &pid, "--only", "v8", "--duration", "5s"])
+        .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(5) && said.contains("no V8 found"), "{}: {said}", output.status);
     Ok(())
@@ -103,7 +106,8 @@ fn replays() -> Result<()> {
     wait_for_collections(&mut leaktrace, 6)?;
     let ended = leaktrace.stop()?;
     ended.expect_success()?;
-    let output = Command::new(leaktrace_binary()?).args(["replay", "--format", "ndjson"]).arg(&file).output()?;
+    let output =
+        Command::new(leaktrace_binary()?).args(["replay", "--format", "ndjson"]).arg(&file).output()?;
     let text = String::from_utf8(output.stdout)?;
     let replayed: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let live: Vec<_> = of_type(&ended.records, "gc").collect();
@@ -131,7 +135,11 @@ fn stripped() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let path = scratch.path().join("node");
     fs::copy(node("26.10.0")?, &path)?;
-    let status = Command::new("strip").args(["--strip-all", "-o"]).arg(scratch.path().join("stripped")).arg(&path).status()?;
+    let status = Command::new("strip")
+        .args(["--strip-all", "-o"])
+        .arg(scratch.path().join("stripped"))
+        .arg(&path)
+        .status()?;
     ensure!(status.success(), "strip failed");
     let victim = node_victim(scratch.path().join("stripped"), "v8gc.js", &[])?;
     let mut leaktrace = Leaktrace::attach(victim.pid(), &["--only", "v8"])?;
@@ -140,15 +148,20 @@ fn stripped() -> Result<()> {
     ended.expect_success()?;
     let header = of_type(&ended.records, "header").next().context("no header")?;
     ensure!(header["v8"]["found_by"] == "call_order", "{header}");
-    ensure!(of_type(&ended.records, "notice").any(|one| one["code"] == "v8_sizes_only"), "nothing is said of it");
+    ensure!(
+        of_type(&ended.records, "notice").any(|one| one["code"] == "v8_sizes_only"),
+        "nothing is said of it"
+    );
     // What V8 traced of these collections, by their sizes.
     let traced: Vec<_> =
         victim.lines_so_far().iter().filter_map(|line| leaktrace_tests::TracedGc::of(line)).collect();
     for gc in of_type(&ended.records, "gc") {
         ensure!(gc["kind"] == "unknown", "{gc}");
         let mib = |name: &str| gc[name].as_u64().map(|bytes| bytes as f64 / 1_048_576.0);
-        let (before, after) = (mib("before_bytes").context("no size")?, mib("after_bytes").context("no size")?);
-        let is_traced = traced.iter().any(|one| (one.before - before).abs() < 0.1 && (one.after - after).abs() < 0.1);
+        let (before, after) =
+            (mib("before_bytes").context("no size")?, mib("after_bytes").context("no size")?);
+        let is_traced =
+            traced.iter().any(|one| (one.before - before).abs() < 0.1 && (one.after - after).abs() < 0.1);
         ensure!(is_traced, "{gc} is in no line of {traced:?}");
     }
     Ok(())

@@ -26,7 +26,12 @@ const PATIENCE_S: f64 = 180.0;
 const QUIET_S: f64 = 55.0;
 
 /// Watches a victim until all of `wanted` was told, or for `seconds`; gives everything that was told.
-fn watch(mode: &str, arguments: &[&str], seconds: f64, wanted: &[&dyn Fn(&Value) -> bool]) -> Result<Vec<Value>> {
+fn watch(
+    mode: &str,
+    arguments: &[&str],
+    seconds: f64,
+    wanted: &[&dyn Fn(&Value) -> bool],
+) -> Result<Vec<Value>> {
     let victim = node_victim(node("20.20.2")?, "v8victims.js", &[mode])?;
     let mut leaktrace = Leaktrace::attach(victim.pid(), arguments)?;
     let mut is_over = false;
@@ -61,7 +66,10 @@ fn leaks_in_the_heap(mode: &str) -> Result<()> {
     let verdict = last(&records, "v8_heap").context("nothing was said of the heap")?;
     println!("{mode}: {} at {} s, {} B/s", verdict["verdict"], verdict["t"], verdict["growth_bytes_per_s"]);
     ensure!(is_leaking(verdict), "{verdict}");
-    ensure!(verdict["eta_to_limit_s"].as_f64().is_some_and(|eta| eta > 0.0), "no time to the limit: {verdict}");
+    ensure!(
+        verdict["eta_to_limit_s"].as_f64().is_some_and(|eta| eta > 0.0),
+        "no time to the limit: {verdict}"
+    );
     let rss = last(&records, "rss").context("nothing was said of the resident set")?;
     ensure!(is_blamed(rss), "{mode}: {rss}");
     Ok(())
@@ -69,7 +77,8 @@ fn leaks_in_the_heap(mode: &str) -> Result<()> {
 
 fn grows_elsewhere(mode: &str, part: &str, heap_is_flat: bool) -> Result<()> {
     let is_blamed = |record: &Value| blames(record, part);
-    let quiet = |record: &Value| record["type"] == "tick" && record["t"].as_f64().is_some_and(|t| t > QUIET_S);
+    let quiet =
+        |record: &Value| record["type"] == "tick" && record["t"].as_f64().is_some_and(|t| t > QUIET_S);
     let records = watch(mode, &[], PATIENCE_S, &[&is_blamed, &quiet])?;
     let tick = of_type(&records, "tick").next_back().context("no tick")?;
     println!("{mode}: {}", tick["v8"]["rss"]);
@@ -84,7 +93,8 @@ fn grows_elsewhere(mode: &str, part: &str, heap_is_flat: bool) -> Result<()> {
 
 fn lru() -> Result<()> {
     let is_said = |record: &Value| record["type"] == "verdict" && record["subject"]["kind"] == "v8_heap";
-    let quiet = |record: &Value| record["type"] == "tick" && record["t"].as_f64().is_some_and(|t| t > QUIET_S);
+    let quiet =
+        |record: &Value| record["type"] == "tick" && record["t"].as_f64().is_some_and(|t| t > QUIET_S);
     let records = watch("lru", &["--only", "v8"], PATIENCE_S, &[&is_said, &quiet])?;
     let leak = of_type(&records, "verdict").find(|one| one["verdict"] == "leak");
     ensure!(leak.is_none(), "a bounded cache is no leak: {leak:?}");
