@@ -15,6 +15,7 @@ mod sites;
 mod stats;
 mod table;
 mod tracer;
+mod v8;
 mod verdicts;
 
 pub(crate) use tracer::{Programs, Server, Tracer, Variant};
@@ -25,7 +26,7 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, redis, node, pipeline, pipeline-sites, verdicts.
+    /// Runs only the benches whose name contains this: churn, redis, node, v8, pipeline, pipeline-sites, verdicts.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -42,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if chosen("verdicts") {
         verdicts::run(if options.quick { 60 } else { 900 })?;
     }
-    if !["churn", "redis", "node"].into_iter().any(chosen) {
+    if !["churn", "redis", "node", "v8"].into_iter().any(chosen) {
         return Ok(());
     }
     let root = Root::find();
@@ -61,6 +62,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (rounds, seconds, requests) = if options.quick { (1, 1, 20_000) } else { (5, 3, 200_000) };
     if chosen("churn") {
         churn::run(&programs, &[1, 2, 8], rounds, seconds)?;
+    }
+    if chosen("v8") {
+        v8::run(&programs, if options.quick { 2 } else { 12 }, seconds)?;
     }
     let mut table = servers::table(rounds);
     if chosen("redis") {
