@@ -16,7 +16,8 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 pub(super) fn interval95(values: &[f64]) -> Option<(f64, f64, f64)> {
     // Two-sided 97.5 % quantiles for 1 to 15 degrees of freedom; beyond that the last is a little too wide.
     const T: [f64; 15] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
+        2.131,
     ];
     let freedom = values.len().checked_sub(1).filter(|freedom| *freedom > 0)?;
     let t = T.get(freedom - 1).or(T.last())?;

@@ -68,9 +68,14 @@ impl Tracer {
             Variant::Leaktrace => {
                 root.command(leaktrace).args(["--pid", &pid.to_string(), "--format", "ndjson"])
             }
-            Variant::V8Only => root
-                .command(leaktrace)
-                .args(["--pid", &pid.to_string(), "--only", "v8", "--format", "ndjson"]),
+            Variant::V8Only => root.command(leaktrace).args([
+                "--pid",
+                &pid.to_string(),
+                "--only",
+                "v8",
+                "--format",
+                "ndjson",
+            ]),
             Variant::Bcc => root
                 .command("env")
                 .arg(format!("BPFTRACE_MAX_MAP_KEYS={}", bcc::MAP_KEYS))
