@@ -37,7 +37,7 @@ fn watch(
     let mut is_over = false;
     while !is_over {
         let tick = leaktrace.wait_for("a tick", |record| record["type"] == "tick")?;
-        let told = |one: &&dyn Fn(&Value) -> bool| leaktrace.records().iter().any(|record| one(record));
+        let told = |one: &&dyn Fn(&Value) -> bool| leaktrace.records().iter().any(one);
         let is_told = !wanted.is_empty() && wanted.iter().all(told);
         is_over = is_told || tick["t"].as_f64().is_none_or(|t| t > seconds);
     }
