@@ -59,7 +59,7 @@ function buffer() {
 function fragment() {
   round++;
   let peak = [];
-  for (let i = 0; i < round * 600; i++) peak.push(new ArrayBuffer(8 << 10));
+  for (let i = 0; i < round * 1500; i++) peak.push(new ArrayBuffer(8 << 10));
   buffers.push(peak[peak.length - 1]);
   for (const one of peak) new Uint8Array(one).fill(1);
   peak = null;
@@ -69,7 +69,7 @@ function fragment() {
 function run() {
   const perTick = Number(process.argv[3] || 30);
   if (mode === 'buffer') setInterval(buffer, 60);
-  else if (mode === 'fragment') setInterval(fragment, 1000);
+  else if (mode === 'fragment') setInterval(fragment, 3000);
   else setInterval(() => { for (let i = 0; i < perTick; i++) modes[mode](); }, 20);
   // As a memory reducer or the load of a service would: so that a baseline is seen soon.
   setInterval(() => global.gc(), 1000);

@@ -134,8 +134,11 @@ pub fn plan(
     plan.probes.sort_by_key(|probe| match probe.program {
         Program::ObjectsChanged => 0,
         Program::FreeEnter => 1,
-        Program::AllocReturn | Program::AllocRet | Program::NewRet => 2,
-        Program::MeasureReturn | Program::MeasureRet => 2,
+        Program::AllocReturn
+        | Program::AllocRet
+        | Program::NewRet
+        | Program::MeasureReturn
+        | Program::MeasureRet => 2,
         Program::AllocEnter | Program::NewEnter | Program::MeasureEnter => 3,
         // Mappings last: those that an allocator makes within a call are known by the call.
         Program::MappingReturn | Program::MappingRet => 4,

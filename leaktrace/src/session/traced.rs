@@ -69,7 +69,8 @@ impl Traced {
 
     /// What the figures of this tick show that the live blocks do not.
     pub(super) fn findings(&mut self) -> Vec<Finding> {
-        let Some(usage) = &self.usage else { return Vec::new() };
+        // Where no allocation is traced, that none is seen is no finding.
+        let Some(usage) = self.usage.as_ref().filter(|_| !self.v8.is_only()) else { return Vec::new() };
         let (totals, mapped) = (self.tracker.totals(), self.tracker.mappings().totals());
         let runtimes: Vec<&str> = self.runtimes.iter().map(String::as_str).collect();
         let children: Vec<ChildUsage<'_>> = usage

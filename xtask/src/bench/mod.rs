@@ -16,6 +16,7 @@ mod snapshot;
 mod stats;
 mod table;
 mod tracer;
+mod v8;
 mod verdicts;
 
 pub(crate) use tracer::{Programs, Server, Tracer, Variant};
@@ -26,7 +27,7 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, redis, node, pipeline, pipeline-sites, verdicts,
+    /// Runs only the benches whose name contains this: churn, redis, node, v8, pipeline, pipeline-sites, verdicts,
     /// snapshot.
     #[arg(long, default_value = "")]
     filter: String,
@@ -48,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let (megabytes, rounds) = if options.quick { (20, 1) } else { (320, 3) };
         snapshot::run(megabytes, rounds)?;
     }
-    if !["churn", "redis", "node"].into_iter().any(chosen) {
+    if !["churn", "redis", "node", "v8"].into_iter().any(chosen) {
         return Ok(());
     }
     let root = Root::find();
@@ -67,6 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (rounds, seconds, requests) = if options.quick { (1, 1, 20_000) } else { (5, 3, 200_000) };
     if chosen("churn") {
         churn::run(&programs, &[1, 2, 8], rounds, seconds)?;
+    }
+    if chosen("v8") {
+        v8::run(&programs, if options.quick { 2 } else { 12 }, seconds)?;
     }
     let mut table = servers::table(rounds);
     if chosen("redis") {

@@ -132,7 +132,7 @@ fn redis_rate(printed: &str) -> Option<f64> {
 }
 
 /// Requests a second in `requests N seconds S req_per_s R`.
-fn node_rate(printed: &str) -> Option<f64> {
+pub(super) fn node_rate(printed: &str) -> Option<f64> {
     printed.split_whitespace().skip_while(|word| *word != "req_per_s").nth(1)?.parse().ok()
 }
 

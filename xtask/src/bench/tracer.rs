@@ -26,6 +26,8 @@ pub(crate) enum Variant {
     Leaktrace,
     /// The shape of bcc's memleak.
     Bcc,
+    /// leaktrace that watches V8's heap only.
+    V8Only,
 }
 
 impl Variant {
@@ -44,6 +46,8 @@ pub(crate) struct Account {
     pub(crate) cpu_s: f64,
     /// Its largest resident set; 0 where it does not say.
     pub(crate) peak_rss_bytes: u64,
+    /// The share of a CPU that its probes take by its own estimate: hits × cost of their class, mean of its ticks.
+    pub(crate) target_share: f64,
 }
 
 /// A tracer at work.
@@ -64,6 +68,14 @@ impl Tracer {
             Variant::Leaktrace => {
                 root.command(leaktrace).args(["--pid", &pid.to_string(), "--format", "ndjson"])
             }
+            Variant::V8Only => root.command(leaktrace).args([
+                "--pid",
+                &pid.to_string(),
+                "--only",
+                "v8",
+                "--format",
+                "ndjson",
+            ]),
             Variant::Bcc => root
                 .command("env")
                 .arg(format!("BPFTRACE_MAX_MAP_KEYS={}", bcc::MAP_KEYS))
@@ -106,7 +118,7 @@ impl Tracer {
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let attached = match self.variant {
                 Variant::Untraced => true,
-                Variant::Leaktrace => line.contains("\"type\":\"tick\""),
+                Variant::Leaktrace | Variant::V8Only => line.contains("\"type\":\"tick\""),
                 Variant::Bcc => line == "attached",
             };
             if attached {
@@ -126,7 +138,7 @@ impl Tracer {
         }
         match self.variant {
             Variant::Untraced => Ok(Account::default()),
-            Variant::Leaktrace => leaktrace_account(&printed),
+            Variant::Leaktrace | Variant::V8Only => leaktrace_account(&printed),
             Variant::Bcc => {
                 let seen = bcc::parse(&(printed + &messages));
                 Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
@@ -172,7 +184,16 @@ fn leaktrace_account(printed: &str) -> Result<Account> {
         lost: summary["losses"]["total"].as_u64().context("no `losses.total` in the summary")?,
         cpu_s: summary["own_cpu_s"].as_f64().unwrap_or(0.0),
         peak_rss_bytes: summary["own_peak_rss_bytes"].as_u64().unwrap_or(0),
+        target_share: mean_share(printed),
     })
+}
+
+/// The first tick comes directly after the attach, before anything was seen.
+fn mean_share(printed: &str) -> f64 {
+    let ticks = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ticks = ticks.filter(|record| record["type"] == "tick").skip(1);
+    let shares: Vec<f64> = ticks.filter_map(|tick| tick["overhead"]["target_cpu_share"].as_f64()).collect();
+    if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
 }
 
 /// A server of a bench, ended when dropped.
@@ -233,7 +254,7 @@ mod tests {
             "{\"type\":\"summary\",\"events\":9,\"losses\":{\"total\":2},\"own_cpu_s\":0.5,\"own_peak_rss_bytes\":7}\n"
         );
         let account = leaktrace_account(printed).unwrap();
-        assert_eq!(account, Account { events: 9, lost: 2, cpu_s: 0.5, peak_rss_bytes: 7 });
+        assert_eq!(account, Account { events: 9, lost: 2, cpu_s: 0.5, peak_rss_bytes: 7, target_share: 0.0 });
         assert!(leaktrace_account("{\"type\":\"tick\"}\n").is_err());
     }
 }

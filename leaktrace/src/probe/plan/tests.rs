@@ -64,8 +64,11 @@ fn order(program: Program) -> u8 {
     match program {
         Program::ObjectsChanged => 0,
         Program::FreeEnter => 1,
-        Program::AllocReturn | Program::AllocRet | Program::NewRet => 2,
-        Program::MeasureReturn | Program::MeasureRet => 2,
+        Program::AllocReturn
+        | Program::AllocRet
+        | Program::NewRet
+        | Program::MeasureReturn
+        | Program::MeasureRet => 2,
         Program::AllocEnter | Program::NewEnter | Program::MeasureEnter => 3,
         Program::MappingReturn | Program::MappingRet => 4,
         Program::MappingEnter => 5,

@@ -22,9 +22,13 @@ const MAX_LINES: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub(in crate::session) struct Heaps {
     limits: BTreeMap<u64, Option<u64>>,
-    /// The limit that the process was started with, once that was read.
-    started_with: Option<Option<u64>>,
+    /// The limit that the process was started with, once that was looked for.
+    started_with: Option<StartedWith>,
 }
+
+/// The limit that a process was started with, if it was.
+#[derive(Clone, Copy, Debug)]
+struct StartedWith(Option<u64>);
 
 impl Supervisor {
     /// A heap was seen for the first time.
@@ -50,8 +54,8 @@ impl Supervisor {
         };
         let process = &traced.process;
         let (Ok(maps), Ok(memory)) = (process.maps(), Memory::open(process.pid)) else { return };
-        let started_with =
-            *traced.heaps.started_with.get_or_insert_with(|| old_space_limit(process.pid, &process.cmdline));
+        let look = || StartedWith(old_space_limit(process.pid, &process.cmdline));
+        let StartedWith(started_with) = *traced.heaps.started_with.get_or_insert_with(look);
         let mut told = Vec::new();
         for (&heap, known) in &mut traced.heaps.limits {
             let computed = traced.attached.v8().iter().find_map(|v8| v8.heap_limit(heap, &maps, &memory));
@@ -100,6 +104,7 @@ impl Pages {
 
 /// A mapping, as far as it matters what it is used for.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 struct Area {
     start: u64,
     end: u64,
@@ -120,7 +125,8 @@ impl Area {
     }
 
     fn is_arena(&self, next: Option<&Self>) -> bool {
-        let begins = self.start != 0 && self.start % ARENA == 0 && self.is_anonymous && self.is_writable;
+        let begins =
+            self.start != 0 && self.start.is_multiple_of(ARENA) && self.is_anonymous && self.is_writable;
         let end = self.start.saturating_add(ARENA);
         let is_reserved =
             |next: &Self| next.start == self.end && next.end == end && next.is_anonymous && !next.is_writable;
