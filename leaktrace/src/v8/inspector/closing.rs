@@ -64,8 +64,7 @@ async fn wait_until_closed(inspector: &Inspector) -> Result<(), InspectorError> 
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let why =
-                "it was asked to close and still listens".to_owned();
+            let why = "it was asked to close and still listens".to_owned();
             return Err(InspectorError::NotOpened(why));
         }
         sleep(LOOK_EVERY).await;
