@@ -7,13 +7,15 @@ use tokio::time::{Instant, sleep};
 
 use super::{client::Client, error::InspectorError, opening::Inspector, sockets};
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Closing an inspector blocks the process until every client has let go (measured: with a client that does not, its
-/// event loop stands still for ever). So it is only asked to do so a moment later, when we are gone; the timer does
-/// not keep a process alive that wants to end.
-const CLOSE: &str = "setTimeout(process._debugEnd, 50).unref(), 0";
+/// Closing an inspector blocks the process until every client has hung up (measured: with a client that does not, its
+/// event loop stands still for ever). We do so at once when its good-bye comes. Hanging up first and having it close a
+/// moment later by a timer looks kinder, and killed the process now and then: where Node has not noticed yet that a
+/// client is gone, it writes its good-bye to nobody, and its inspector thread dies of SIGSEGV (2 of 24 rounds on a busy
+/// machine, Node 16.20 and 26.10; none in hundreds of this way).
+const CLOSE: &str = "process._debugEnd()";
 
 /// Lets go of the inspector, and closes it where we opened it. The error says why it stays open.
 pub(super) async fn close(mut client: Client, inspector: &Inspector) -> Result<(), InspectorError> {
@@ -29,12 +31,20 @@ pub(super) async fn close(mut client: Client, inspector: &Inspector) -> Result<(
     let params = json!({ "expression": CLOSE, "silent": true });
     // A snapshot that was interrupted still comes, and must be taken before there is an answer.
     let asked = client.call_streaming("Runtime.evaluate", params, PATIENCE, |_| Ok(())).await;
-    client.close().await;
     match asked {
-        // The process has ended, or somebody else has closed it.
-        Err(InspectorError::Closed) => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => wait_until_closed(inspector).await,
+        // Its good-bye is its answer: from now on the process waits for us.
+        Err(InspectorError::Closed) => {
+            drop(client);
+            wait_until_closed(inspector).await
+        }
+        Err(error) => {
+            client.close().await;
+            Err(error)
+        }
+        Ok(()) => {
+            client.close().await;
+            wait_until_closed(inspector).await
+        }
     }
 }
 
@@ -54,8 +64,7 @@ async fn wait_until_closed(inspector: &Inspector) -> Result<(), InspectorError> 
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let why =
-                "it was asked to close, and will when the process comes back to its event loop".to_owned();
+            let why = "it was asked to close and still listens".to_owned();
             return Err(InspectorError::NotOpened(why));
         }
         sleep(LOOK_EVERY).await;
