@@ -81,7 +81,7 @@ impl Traced {
         let now = Observed {
             rss_bytes: usage.rss_bytes,
             anon_bytes: usage.split.anon_bytes,
-            live_bytes: totals.live_bytes.saturating_add(mapped.live_bytes),
+            live_bytes: self.accounted_bytes(),
             events: totals.allocs.saturating_add(totals.unknown_frees).saturating_add(mapped.maps),
             runtimes: &runtimes,
             untraced_children: &children,
@@ -98,10 +98,15 @@ impl Traced {
     /// Takes over what was seen of the process at time `t`, if it was.
     pub(super) fn used(&mut self, t: f64, usage: &ProcessUsage) {
         self.resident.push(t, usage.rss_bytes);
-        let mapped = self.tracker.mappings().totals().live_bytes;
-        let live = self.tracker.totals().live_bytes;
-        self.accounted.push(t, live.saturating_add(mapped).saturating_add(self.v8.used_bytes()));
+        self.accounted.push(t, self.accounted_bytes());
         self.usage = Some(usage.clone());
+    }
+
+    /// What the trace can account for of what came since it began: live blocks, mappings, growth of V8's heaps.
+    fn accounted_bytes(&self) -> u64 {
+        let live = self.tracker.totals().live_bytes;
+        let mapped = self.tracker.mappings().totals().live_bytes;
+        live.saturating_add(mapped).saturating_add(self.v8.grown_bytes())
     }
 
     /// The process is gone: histories are not needed any more.

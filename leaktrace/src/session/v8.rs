@@ -51,9 +51,9 @@ impl V8State {
         self.is_only
     }
 
-    /// Bytes in use in all heaps.
-    pub(super) fn used_bytes(&self) -> u64 {
-        self.isolates.used_bytes()
+    /// Bytes by which all heaps have grown since they were first seen.
+    pub(super) fn grown_bytes(&self) -> u64 {
+        self.isolates.grown_bytes()
     }
 
     pub(super) fn unpaired(&self) -> u64 {

@@ -17,6 +17,8 @@ pub struct Isolate {
     heap: u64,
     tid: u32,
     used: u64,
+    /// Bytes in use when that was first seen.
+    first_used: Option<u64>,
     committed: Option<u64>,
     limit: Option<Limit>,
     collections: u64,
@@ -34,6 +36,7 @@ impl Isolate {
             heap,
             tid: 0,
             used: 0,
+            first_used: None,
             committed: None,
             limit: None,
             collections: 0,
@@ -50,7 +53,7 @@ impl Isolate {
         self.recent.push(t, cycle);
         self.collections += 1;
         self.pause_ns = self.pause_ns.saturating_add(cycle.end_ns.saturating_sub(cycle.begin_ns));
-        self.used = cycle.after.or(cycle.before).unwrap_or(self.used);
+        self.use_is(cycle.after.or(cycle.before).unwrap_or(self.used));
         self.committed = cycle.committed.or(self.committed);
         if cycle.kind == Kind::MarkCompact {
             self.mark_compacts += 1;
@@ -61,12 +64,17 @@ impl Isolate {
     }
 
     /// V8 took a size outside of a collection, for the program.
-    pub(super) const fn measured(&mut self, hook: Hook, bytes: u64) {
+    pub(super) fn measured(&mut self, hook: Hook, bytes: u64) {
         match hook {
-            Hook::SizeOfObjects => self.used = bytes,
+            Hook::SizeOfObjects => self.use_is(bytes),
             Hook::CommittedMemory => self.committed = Some(bytes),
             _ => {}
         }
+    }
+
+    fn use_is(&mut self, bytes: u64) {
+        self.first_used.get_or_insert(bytes);
+        self.used = bytes;
     }
 
     pub(super) fn set_limit(&mut self, bytes: u64, source: &str) {
@@ -91,6 +99,11 @@ impl Isolate {
     /// Bytes in use when V8 last took the size.
     pub const fn used_bytes(&self) -> u64 {
         self.used
+    }
+
+    /// Bytes by which its use has grown since it was first seen.
+    pub fn grown_bytes(&self) -> u64 {
+        self.used.saturating_sub(self.first_used.unwrap_or(self.used))
     }
 
     /// Bytes that V8 holds for it, when V8 last took that size.

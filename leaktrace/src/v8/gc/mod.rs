@@ -178,6 +178,11 @@ impl Isolates {
         self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.used_bytes()))
     }
 
+    /// Bytes by which all isolates have grown, each since it was first seen.
+    pub fn grown_bytes(&self) -> u64 {
+        self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.grown_bytes()))
+    }
+
     /// Bytes that V8 holds for all isolates; `None` while it is not known of one.
     pub fn committed_bytes(&self) -> Option<u64> {
         let mut all = self.by_heap.values();
