@@ -59,10 +59,12 @@ function buffer() {
 function fragment() {
   round++;
   let peak = [];
-  for (let i = 0; i < round * 1500; i++) peak.push(new ArrayBuffer(8 << 10));
+  for (let i = 0; i < round * 500; i++) peak.push(new ArrayBuffer(8 << 10));
   buffers.push(peak[peak.length - 1]);
   for (const one of peak) new Uint8Array(one).fill(1);
   peak = null;
+  // The second one waits for the thread that frees what the first one found.
+  global.gc();
   global.gc();
 }
 

@@ -35,7 +35,7 @@ pub struct Inspector {
 
 /// Finds the open inspector of a process, or opens it; an error says why neither could be done.
 ///
-/// Nothing is sent to the process unless it is known to take it well (see [`decide`]).
+/// Nothing is sent to the process unless it is known to take it well (see `decision::decide`).
 pub fn open(process: &Process) -> Result<Inspector, InspectorError> {
     let facts = facts::gather(process).map_err(|error| lost(process, error))?;
     tracing::info!("of the inspector of process {} is known: {facts:?}", process.pid);
