@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use leaktrace_common::Role;
 
@@ -10,15 +10,17 @@ use super::*;
 use crate::target::maps;
 
 /// A program that says it is ready, and ends with its test.
-struct Victim(Child);
+/// A program, and its output: were that closed, the next line it writes would end it.
+struct Victim(Child, #[expect(dead_code, reason = "held open")] BufReader<ChildStdout>);
 
 impl Victim {
     /// Starts a program and waits until it has written a line.
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self(child)
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        Self(child, output)
     }
 
     fn process(&self) -> Process {
