@@ -130,8 +130,9 @@ pub fn plan(
     let mut places = BTreeSet::new();
     plan.probes.retain(|probe| places.insert((probe.path.clone(), probe.file_offset, probe.program.name())));
     // Frees first: a free seen without its allocation is only an unknown one. Returns before entries: an entry whose
-    // return is not seen would look like a call that never ends.
-    plan.probes.sort_by_key(|probe| match probe.program {
+    // return is not seen would look like a call that never ends. Reallocations before allocations: one that is not seen
+    // would take a block that is.
+    let rank = |program| match program {
         Program::ObjectsChanged => 0,
         Program::FreeEnter => 1,
         Program::AllocReturn
@@ -145,7 +146,8 @@ pub fn plan(
         Program::MappingEnter => 5,
         // A collection that is seen is seen whole.
         Program::GcStep => 6,
-    });
+    };
+    plan.probes.sort_by_key(|probe| (rank(probe.program), probe.cookie.role != Role::Reallocate));
     plan
 }
 

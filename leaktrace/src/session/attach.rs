@@ -80,6 +80,13 @@ impl Attached {
         &self.v8
     }
 
+    /// A file whose probes could not all be placed: none of them stays, and the next look begins anew.
+    fn forget(&mut self, file: FileId) {
+        self.seen.remove(&file);
+        let links = self.links.remove_entry(&file).into_iter().collect();
+        Self { links, ..Self::default() }.detach();
+    }
+
     /// Is any allocation function probed?
     pub(super) fn sees_calls(&self) -> bool {
         self.sees_calls
@@ -297,6 +304,10 @@ impl Attacher {
                         attached.links.entry(file).or_default().extend(links);
                         self.placed.extend(probes.iter().map(|(point, _)| (file, point.file_offset)));
                         found.probes.extend(probes.iter().map(|(_, probe)| probe.clone()));
+                    }
+                    // An exec has replaced the mapping by which the file was to be found: a look that follows finds it.
+                    Err(_) if !first.path.exists() && process.is_alive() => {
+                        attached.forget(file);
                     }
                     Err(error) => {
                         let sentence = format!(

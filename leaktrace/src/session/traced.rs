@@ -81,7 +81,7 @@ impl Traced {
         let now = Observed {
             rss_bytes: usage.rss_bytes,
             anon_bytes: usage.split.anon_bytes,
-            live_bytes: self.accounted_bytes(),
+            live_bytes: self.held_bytes().saturating_add(self.v8.grown_bytes()),
             events: totals.allocs.saturating_add(totals.unknown_frees).saturating_add(mapped.maps),
             runtimes: &runtimes,
             untraced_children: &children,
@@ -98,15 +98,15 @@ impl Traced {
     /// Takes over what was seen of the process at time `t`, if it was.
     pub(super) fn used(&mut self, t: f64, usage: &ProcessUsage) {
         self.resident.push(t, usage.rss_bytes);
-        self.accounted.push(t, self.accounted_bytes());
+        // Of V8's heaps only what is reachable: the rest is garbage, and no leak of the resident set.
+        self.accounted.push(t, self.held_bytes().saturating_add(self.v8.kept_bytes()));
         self.usage = Some(usage.clone());
     }
 
-    /// What the trace can account for of what came since it began: live blocks, mappings, growth of V8's heaps.
-    fn accounted_bytes(&self) -> u64 {
-        let live = self.tracker.totals().live_bytes;
+    /// Live blocks and mappings.
+    fn held_bytes(&self) -> u64 {
         let mapped = self.tracker.mappings().totals().live_bytes;
-        live.saturating_add(mapped).saturating_add(self.v8.grown_bytes())
+        self.tracker.totals().live_bytes.saturating_add(mapped)
     }
 
     /// The process is gone: histories are not needed any more.

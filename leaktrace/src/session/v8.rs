@@ -56,6 +56,11 @@ impl V8State {
         self.isolates.grown_bytes()
     }
 
+    /// Bytes by which what mark-compacts leave in all heaps has grown.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.isolates.kept_bytes()
+    }
+
     pub(super) fn unpaired(&self) -> u64 {
         self.isolates.unpaired()
     }

@@ -106,6 +106,12 @@ impl Isolate {
         self.used.saturating_sub(self.first_used.unwrap_or(self.used))
     }
 
+    /// Bytes by which what mark-compacts leave has grown: what is used beyond that may be garbage.
+    pub fn kept_bytes(&self) -> u64 {
+        let (first, last) = (self.after_mark_compact.first(), self.after_mark_compact.last());
+        first.zip(last).map_or(0, |(first, last)| last.value.saturating_sub(first.value))
+    }
+
     /// Bytes that V8 holds for it, when V8 last took that size.
     pub const fn committed_bytes(&self) -> Option<u64> {
         self.committed

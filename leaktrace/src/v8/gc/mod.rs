@@ -183,6 +183,11 @@ impl Isolates {
         self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.grown_bytes()))
     }
 
+    /// Bytes by which what mark-compacts leave in all isolates has grown, each since its first one.
+    pub fn kept_bytes(&self) -> u64 {
+        self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.kept_bytes()))
+    }
+
     /// Bytes that V8 holds for all isolates; `None` while it is not known of one.
     pub fn committed_bytes(&self) -> Option<u64> {
         let mut all = self.by_heap.values();
