@@ -6,6 +6,8 @@ mod file;
 use std::{
     io::{self, BufRead as _, BufWriter, IsTerminal as _, Write as _},
     path::PathBuf,
+    thread,
+    time::Duration,
 };
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -105,7 +107,7 @@ async fn take(process: &Process, partial: Partial) -> Result<(), Failure> {
 /// Why there is no snapshot; what there is of it is removed.
 fn failed(process: &Process, error: InspectorError, partial: Partial) -> Failure {
     let error = match error {
-        InspectorError::Closed if !process.is_alive() => InspectorError::Gone,
+        InspectorError::Closed if ends(process) => InspectorError::Gone,
         other => other,
     };
     let what = match &error {
@@ -115,6 +117,19 @@ fn failed(process: &Process, error: InspectorError, partial: Partial) -> Failure
     drop(partial);
     let failure = error.into_failure(process.pid);
     Failure::new(failure.code, format!("{what}: {}", failure.message))
+}
+
+/// Whether a process that has closed the connection is on its way out: the kernel closes its files a moment before it is
+/// gone.
+fn ends(process: &Process) -> bool {
+    const LOOKS: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(10);
+    (0..LOOKS).any(|look| {
+        if look > 0 {
+            thread::sleep(PAUSE);
+        }
+        !process.is_alive()
+    })
 }
 
 fn tell_open(inspector: &Inspector, taken: &Taken) {
