@@ -9,6 +9,7 @@ use crate::{
     heap::{Series, Tracker},
     output::record::{Mapped, ProcessSummary},
     symbol::Frame,
+    verdict::Samples,
 };
 
 /// One process of the trace.
@@ -125,6 +126,11 @@ impl Traced {
     pub(super) fn has_unexplained_growth(&self) -> bool {
         self.watch.as_ref().is_some_and(Watch::is_growth_unexplained)
     }
+}
+
+/// A history, ready to be judged.
+pub(super) fn samples(series: &Series) -> Samples {
+    Samples::new(series.points().map(|point| (point.t, point.value as f64)))
 }
 
 /// Whether the address lies in one of the ranges, which ascend.

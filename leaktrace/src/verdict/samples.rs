@@ -49,6 +49,24 @@ impl Samples {
             _ => 0.0,
         }
     }
+
+    /// Bytes gained from one time to another: from the mean of the first fifth of that time to that of the last, since a
+    /// single point may stand anywhere in a cycle. `None` where there is no point in either.
+    pub fn growth_between(&self, from: f64, to: f64) -> Option<f64> {
+        let fifth = (to - from) / 5.0;
+        let mean = |from: f64, to: f64| {
+            let points = self.times.iter().zip(&self.bytes);
+            let inside: Vec<f64> =
+                points.filter(|(t, _)| (from..=to).contains(*t)).map(|(_, bytes)| *bytes).collect();
+            (!inside.is_empty()).then(|| inside.iter().sum::<f64>() / inside.len() as f64)
+        };
+        Some(mean(to - fifth, to)? - mean(from, from + fifth)?)
+    }
+
+    /// The same over all of its time.
+    pub fn growth(&self) -> Option<f64> {
+        self.growth_between(*self.times.first()?, *self.times.last()?)
+    }
 }
 
 #[cfg(test)]
@@ -62,5 +80,13 @@ mod tests {
         assert_eq!((samples.times(), samples.bytes()), ([0.0, 2.0].as_slice(), [1.0, 4.0].as_slice()));
         assert_eq!((samples.len(), samples.span_s()), (2, 2.0));
         assert_eq!((Samples::default().len(), Samples::default().span_s()), (0, 0.0));
+    }
+
+    #[test]
+    fn growth_is_from_the_first_fifth_to_the_last() {
+        let samples = Samples::new((0..=10).map(|i| (f64::from(i), f64::from(i * 10))));
+        assert_eq!(samples.growth(), Some(80.0));
+        assert_eq!(samples.growth_between(0.0, 5.0), Some(40.0));
+        assert_eq!((samples.growth_between(20.0, 30.0), Samples::default().growth()), (None, None));
     }
 }

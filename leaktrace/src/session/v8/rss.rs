@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use crate::{
     heap::{Series, Tracker},
     output::record::V8Rss,
-    session::{input::ProcessUsage, traced::Names},
+    session::{
+        input::ProcessUsage,
+        traced::{Names, samples},
+    },
     v8::gc::Isolates,
     verdict::Evidence,
 };
@@ -156,26 +159,16 @@ impl Parts {
 
     /// The part that grew most since the trace began, if one did.
     pub(super) fn what_grew(&self) -> Option<Growth> {
-        let grown =
-            self.series.iter().zip(Part::ALL).filter_map(|(series, part)| Some((part, growth(series)?)));
+        let grown = self
+            .series
+            .iter()
+            .zip(Part::ALL)
+            .filter_map(|(series, part)| Some((part, samples(series).growth()?)));
         let grown: Vec<_> = grown.filter(|(_, bytes)| *bytes > 0.0).collect();
         let of = grown.iter().map(|(_, bytes)| bytes).sum();
         let (part, bytes) = grown.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
         (bytes >= LEAST_GROWTH).then_some(Growth { part, bytes, of })
     }
-}
-
-/// From the mean of the first fifth of the time to that of the last.
-fn growth(series: &Series) -> Option<f64> {
-    let (first, last) = (series.first()?.t, series.last()?.t);
-    let fifth = (last - first) / 5.0;
-    let mean = |from: f64, to: f64| {
-        let inside = series.points().filter(|point| (from..=to).contains(&point.t));
-        let (sum, count) =
-            inside.fold((0.0, 0.0), |(sum, count), point| (sum + point.value as f64, count + 1.0));
-        (count > 0.0).then(|| sum / count)
-    };
-    Some(mean(last - fifth, last)? - mean(first, first + fifth)?)
 }
 
 /// Splits the resident set of a process. What is counted by address space need not be resident, so the rest is what

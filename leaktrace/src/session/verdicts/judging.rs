@@ -1,9 +1,12 @@
 //! From what is known of a process to judgements: its series, and the circumstances beside them.
 
 use crate::{
-    heap::{self, Series},
+    heap,
     output::verdict::{About, Subject, SubjectKind, VerdictRecord},
-    session::{traced::Traced, v8::explain_heap},
+    session::{
+        traced::{Traced, samples},
+        v8::explain_heap,
+    },
     verdict::{Circumstances, Judgement, Samples, SiteFacts, judge},
 };
 
@@ -80,9 +83,8 @@ impl<'a> Judging<'a> {
     /// What the trace can account for of the growth of the resident set. Both are pushed at the same moments.
     fn accounted_share(&self) -> Option<f64> {
         let accounted = samples(&self.traced.accounted);
-        let (&from, &to) = (self.resident.times().first()?, self.resident.times().last()?);
-        let resident = growth(&self.resident, from, to).filter(|grown| *grown > 0.0)?;
-        Some(growth(&accounted, from, to)? / resident)
+        let resident = self.resident.growth().filter(|grown| *grown > 0.0)?;
+        Some(accounted.growth()? / resident)
     }
 
     /// V8's heaps by what is left in them after mark-compacts.
@@ -90,7 +92,6 @@ impl<'a> Judging<'a> {
         const MOST: usize = 16;
         let judged = self.traced.v8.isolates().filter_map(|isolate| {
             let last = isolate.baseline().last()?;
-            let series = isolate.baseline().points().map(|point| (point.t, point.value as f64));
             let headroom = isolate.limit().map(|(limit, _)| limit.saturating_sub(last.value) as f64);
             let circumstances = Circumstances {
                 patience_s: PATIENCE_S,
@@ -99,7 +100,7 @@ impl<'a> Judging<'a> {
                 ..Circumstances::default()
             };
             let subject = self.about(SubjectKind::V8Heap, u64::from(isolate.number()));
-            let mut judgement = judge(&Samples::new(series), &circumstances);
+            let mut judgement = judge(&samples(isolate.baseline()), &circumstances);
             explain_heap(&mut judgement, isolate);
             Some(record(&judgement, About { live_bytes: last.value, ..subject }))
         });
@@ -172,10 +173,6 @@ impl<'a> Judging<'a> {
     }
 }
 
-fn samples(series: &Series) -> Samples {
-    Samples::new(series.points().map(|point| (point.t, point.value as f64)))
-}
-
 fn record(judgement: &Judgement, about: About) -> VerdictRecord {
     VerdictRecord::new(judgement, about)
 }
@@ -187,21 +184,9 @@ fn agreement(resident: &Samples, live: &Samples) -> Option<f64> {
     let last = |samples: &Samples| samples.times().last().copied();
     let from = first(resident)?.max(first(live)?);
     let to = last(resident)?.min(last(live)?);
-    let live = growth(live, from, to)?;
-    let resident = growth(resident, from, to)?;
+    let live = live.growth_between(from, to)?;
+    let resident = resident.growth_between(from, to)?;
     (live >= COMPARABLE_GROWTH).then(|| resident / live)
-}
-
-/// From the mean of the first fifth of the time to that of the last: a single point may stand anywhere in a cycle.
-fn growth(samples: &Samples, from: f64, to: f64) -> Option<f64> {
-    let fifth = (to - from) / 5.0;
-    let mean = |from: f64, to: f64| {
-        let points = samples.times().iter().zip(samples.bytes());
-        let inside: Vec<f64> =
-            points.filter(|(t, _)| (from..=to).contains(*t)).map(|(_, bytes)| *bytes).collect();
-        (!inside.is_empty()).then(|| inside.iter().sum::<f64>() / inside.len() as f64)
-    };
-    Some(mean(to - fifth, to)? - mean(from, from + fifth)?)
 }
 
 /// What the heap knows of a site's blocks, as evidence.

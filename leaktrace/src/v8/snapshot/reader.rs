@@ -76,24 +76,13 @@ impl Parts {
         self.has.nodes = true;
         let fields = layout.node.fields;
         let mut rows = Nodes::new(&layout.node, &mut self.graph, &mut self.needed);
-        let (mut row, mut filled) = ([0; MAX_FIELDS], 0);
-        source.numbers(|value| {
-            if let Some(field) = row.get_mut(filled) {
-                *field = value;
-            }
-            filled += 1;
-            if filled < fields {
-                return Ok(());
-            }
-            filled = 0;
-            rows.add(&row)
-        })?;
+        let left = read_rows(source, fields, |row| rows.add(row))?;
         let edges = rows.edges;
         self.graph.first_edge.push(edges);
         self.graph.name_numbers.finish();
         self.graph.ids.finish();
         self.graph.sizes.finish();
-        complete(source, "node", filled, self.graph.kinds.len(), self.node_count)
+        complete(source, "node", left, self.graph.kinds.len(), self.node_count)
     }
 
     fn edges<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), SnapshotError> {
@@ -104,24 +93,13 @@ impl Parts {
         let fields = layout.edge.fields;
         let node_fields = layout.node.fields as u64;
         let mut rows = Edges::new(&layout.edge, node_fields, &mut self.graph, &mut self.needed);
-        let (mut row, mut filled) = ([0; MAX_FIELDS], 0);
-        source.numbers(|value| {
-            if let Some(field) = row.get_mut(filled) {
-                *field = value;
-            }
-            filled += 1;
-            if filled < fields {
-                return Ok(());
-            }
-            filled = 0;
-            rows.add(&row)
-        })?;
+        let left = read_rows(source, fields, |row| rows.add(row))?;
         self.graph.edge_names.finish();
         let (owned, read) = (self.graph.first_edge.last().copied().unwrap_or_default(), self.graph.to.len());
         if owned as usize != read {
             return Err(source.fault(format!("the nodes have {owned} edges, but {read} are there")));
         }
-        complete(source, "edge", filled, read, self.edge_count)
+        complete(source, "edge", left, read, self.edge_count)
     }
 
     fn strings<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), SnapshotError> {
@@ -179,6 +157,27 @@ fn check_names<R: Read>(graph: &Graph, source: &Source<R>) -> Result<(), Snapsho
         return Err(source.fault(message));
     }
     Ok(())
+}
+
+/// Reads an array of numbers as rows of so many fields; gives how many numbers are left after the last whole row.
+fn read_rows<R: Read>(
+    source: &mut Source<R>,
+    fields: usize,
+    mut add: impl FnMut(&[u64; MAX_FIELDS]) -> Result<(), String>,
+) -> Result<usize, SnapshotError> {
+    let (mut row, mut filled) = ([0; MAX_FIELDS], 0);
+    source.numbers(|value| {
+        if let Some(field) = row.get_mut(filled) {
+            *field = value;
+        }
+        filled += 1;
+        if filled < fields {
+            return Ok(());
+        }
+        filled = 0;
+        add(&row)
+    })?;
+    Ok(filled)
 }
 
 /// The last row is whole, and there are as many as were declared.
