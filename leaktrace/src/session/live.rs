@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use leaktrace_common::Loss;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
@@ -92,7 +91,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let maps = process.maps().map_err(|error| gone(pid, &error))?;
     watch(&mut attacher, pid, 0)?;
     let found = attacher.look(&process, 0, returns, &maps, true, &mut attached)?;
-    let under_way = UnderWay::since(&[0; Loss::COUNT]);
+    let under_way = UnderWay::new();
 
     let (wishes, mut wanted) = unbounded_channel();
     let output = sinks::open(&options.view, general, wishes)?;

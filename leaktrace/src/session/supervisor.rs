@@ -118,7 +118,9 @@ impl Supervisor {
                 () = sleep_until(next_look) => self.look_again(),
                 _ = ticks.tick() => self.tick(),
                 _ = lives.tick() => {
-                    self.under_way.look(&self.attacher.programs.losses());
+                    if self.under_way.may_come() {
+                        self.under_way.look(&self.attacher.programs.losses());
+                    }
                     if self.bury() { return Ok(EndReason::TargetExited) }
                 }
             }

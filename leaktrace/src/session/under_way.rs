@@ -20,9 +20,9 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// An attach that began when the counters stood so, and is complete now.
-    pub(super) fn since(counts: &[u64; Loss::COUNT]) -> Self {
-        Self { forgiven: 0, seen: missed(counts), until: Instant::now() + PATIENCE }
+    /// After the first attach, which began with all counters at 0.
+    pub(super) fn new() -> Self {
+        Self { forgiven: 0, seen: 0, until: Instant::now() + PATIENCE }
     }
 
     /// Probes are about to be placed.
@@ -36,7 +36,12 @@ impl UnderWay {
         self.until = Instant::now() + PATIENCE;
     }
 
-    /// To be called often: what is counted between a look within the patience and the next one is forgiven.
+    /// Whether there may be more, so that a [look](Self::look) is worth reading the counters.
+    pub(super) fn may_come(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    /// To be called often while they [may come](Self::may_come): what was counted by then is forgiven.
     pub(super) fn look(&mut self, counts: &[u64; Loss::COUNT]) {
         self.look_at(Instant::now(), missed(counts));
     }
@@ -74,7 +79,7 @@ mod tests {
 
     #[test]
     fn calls_from_before_an_attach_are_forgiven_and_later_ones_are_not() {
-        let mut under_way = UnderWay::since(&counts(0));
+        let mut under_way = UnderWay::new();
         let end = under_way.until;
         assert_eq!(under_way.losses(counts(3)), counts(0), "other losses stay");
         under_way.look_at(end, 5);
