@@ -5,10 +5,11 @@ pub(crate) mod heap;
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, EndReason, Fragmentation, Gc, GcKind, Header, IsolateTick, Level, Losses, Mapped,
-    MemoryLimit, Notice, Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind,
-    SiteSummary, SiteTick, Summary, Tick, V8, V8Heap, V8Rss, VerdictCounts,
+    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Mapped, MemoryLimit, Notice,
+    Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
+    SiteTick, Summary, Tick, VerdictCounts,
 };
+use super::v8_record::{Gc, GcKind, IsolateTick, V8, V8Heap, V8Rss};
 use super::verdict::{Subject, SubjectKind, VerdictRecord};
 use crate::symbol::Frame;
 use crate::verdict::{Evidence, Pattern, Verdict};

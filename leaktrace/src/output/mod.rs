@@ -20,5 +20,6 @@ mod summary;
 pub mod table;
 pub mod text;
 pub mod thread;
+pub mod v8_record;
 pub mod verdict;
 pub mod verdict_text;

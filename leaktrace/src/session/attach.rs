@@ -9,7 +9,7 @@ use std::{
 use crate::{
     cli::Only,
     error::{ExitCode, Failure},
-    output::record,
+    output::{record, v8_record::V8 as V8Record},
     probe::{
         links::{AttachPoint, Link, LinkError, Program},
         plan::{Circumstances, Plan, PlannedProbe, Returns, plan},
@@ -382,8 +382,8 @@ fn unreadable_sentence(v8: &V8) -> String {
 
 impl Found {
     /// V8 as the output shows it.
-    pub(super) fn v8_record(&self) -> Option<record::V8> {
-        self.v8.first().map(|(v8, version)| record::V8 {
+    pub(super) fn v8_record(&self) -> Option<V8Record> {
+        self.v8.first().map(|(v8, version)| V8Record {
             path: v8.object.display_path.clone(),
             build_id: v8.object.build_id.clone(),
             version: version.clone(),

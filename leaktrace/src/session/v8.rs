@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::traced::{Names, Traced};
 use crate::{
     event::Event,
-    output::record::{Gc, GcKind, IsolateTick, V8Heap},
+    output::v8_record::{Gc, GcKind, IsolateTick, V8Heap},
     v8::gc::{Collection, Isolate, Isolates, Kind, reason_name},
     verdict::{Evidence, Judgement, Verdict},
 };

@@ -8,7 +8,8 @@ use ratatui::text::{Line, Span};
 use super::draw::{Palette, labelled};
 use super::model::{Data, Model, Totals};
 use crate::output::escape::{cut_end, visible, width as columns};
-use crate::output::record::{Capture, IsolateTick, Level, Mapped, Notice};
+use crate::output::record::{Capture, Level, Mapped, Notice};
+use crate::output::v8_record::IsolateTick;
 use crate::output::{summary, text};
 
 /// Below this height only what cannot be missed is shown.

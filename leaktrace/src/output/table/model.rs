@@ -7,9 +7,8 @@ use super::history::History;
 use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
-use crate::output::record::{
-    Header, IsolateTick, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick,
-};
+use crate::output::record::{Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick};
+use crate::output::v8_record::IsolateTick;
 use crate::output::verdict::VerdictRecord;
 
 /// Notices that are kept; the view shows the last.

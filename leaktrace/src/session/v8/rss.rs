@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     heap::{Series, Tracker},
-    output::record::V8Rss,
+    output::v8_record::V8Rss,
     session::{
         input::ProcessUsage,
         traced::{Names, samples},
