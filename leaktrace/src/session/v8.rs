@@ -12,7 +12,7 @@ use crate::{
     event::Event,
     output::v8_record::{Gc, GcKind, IsolateTick, V8Heap},
     v8::gc::{Collection, Isolate, Isolates, Kind, reason_name},
-    verdict::{Evidence, Judgement, Verdict},
+    verdict::{Evidence, Judgement, SMALL_GROWTH, Verdict},
 };
 use rss::Parts;
 
@@ -168,7 +168,9 @@ pub(super) fn explain_heap(judgement: &mut Judgement, isolate: &Isolate) {
         let says = format!("{:.0} % of the heap limit are in use", share * 100.0);
         judgement.evidence.push(Evidence { name: "heap_limit_share".to_owned(), value: share, says });
     }
-    if matches!(judgement.verdict, Verdict::Leak | Verdict::Suspect) && judgement.cause.is_some() {
+    let is_plain = !judgement.evidence.iter().any(|evidence| evidence.name == SMALL_GROWTH);
+    let grows = matches!(judgement.verdict, Verdict::Leak | Verdict::Suspect);
+    if is_plain && grows && judgement.cause.is_some() {
         judgement.cause =
             Some("JavaScript objects stay reachable: each full collection leaves more of them".to_owned());
         judgement.advice = Some(

@@ -6,6 +6,8 @@ pub struct Circumstances {
     /// Growth younger than this many seconds is at most `suspect`: a cache that fills looks the same. 0 for a series
     /// that was recorded elsewhere, whose length is all that can be known.
     pub patience_s: f64,
+    /// Growth of fewer bytes is at most `suspect`: the subject moves by as much without anybody's doing.
+    pub noise_bytes: f64,
     /// Share of events that were lost, 0..1.
     pub loss_share: f64,
     /// Share of allocations that was seen, 0..1; 1 without sampling.
@@ -26,6 +28,7 @@ impl Default for Circumstances {
     fn default() -> Self {
         Self {
             patience_s: 0.0,
+            noise_bytes: 0.0,
             loss_share: 0.0,
             sampled_share: 1.0,
             has_unexplained_growth: false,

@@ -22,6 +22,7 @@ mod words;
 pub use circumstances::{Circumstances, SiteFacts};
 pub use judge::judge;
 pub use judgement::{Evidence, Growth, Judgement, Pattern, Verdict};
+pub(crate) use rules::SMALL_GROWTH;
 pub use samples::Samples;
 
 /// The signs of a series by name, for the fit of the decision's weights; empty for what is not judged by them.

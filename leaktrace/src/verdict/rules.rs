@@ -9,7 +9,8 @@
 //! 4. Growth of a resident set of which the traced blocks account for less than half: at most `suspect`. It may be
 //!    fragmentation, pages of old blocks that are touched late, or a heap that is not traced.
 //! 5. Growth that the traced blocks do not explain: never `bounded`, but `suspect` with at most 0.5.
-//! 6. Patience: growth younger than that is at most `suspect`, in its own pattern; until twice that age at most 0.79.
+//! 6. Growth of no more than the noise of its subject is at most `suspect`, with at most 0.5.
+//! 7. Patience: growth younger than that is at most `suspect`, in its own pattern; until twice that age at most 0.79.
 
 use super::circumstances::{Circumstances, SiteFacts};
 use super::judgement::{Evidence, Judgement, Verdict};
@@ -18,8 +19,12 @@ use super::judgement::{Evidence, Judgement, Verdict};
 const ALL_DIE: f64 = 0.1;
 /// Name of the evidence that hardly any of the growth is accounted for.
 pub(super) const ACCOUNTED_FOR: &str = "accounted";
+/// Name of the evidence that growth is within what the subject does by itself.
+pub(crate) const SMALL_GROWTH: &str = "small_growth";
 /// Growth of a resident set is a leak only where so much of it is known to be held by somebody.
 const ACCOUNTED: f64 = 0.5;
+/// Confidence of what may well be nothing.
+const DOUBTFUL: f64 = 0.5;
 /// Confidence of growth that a cache which fills would show as well.
 const STILL_YOUNG: f64 = 0.79;
 
@@ -39,10 +44,11 @@ pub(super) fn apply(judgement: &mut Judgement, age_s: f64, circumstances: &Circu
     }
     if circumstances.has_unexplained_growth && judgement.verdict == Verdict::Bounded {
         judgement.verdict = Verdict::Suspect;
-        judgement.confidence = judgement.confidence.min(0.5);
+        judgement.confidence = judgement.confidence.min(DOUBTFUL);
         let says = "memory grows that the traced blocks do not explain".to_owned();
         judgement.evidence.insert(0, Evidence { name: "unexplained_growth".to_owned(), value: 1.0, says });
     }
+    doubt_the_small(judgement, age_s, circumstances.noise_bytes);
     be_patient(judgement, age_s, circumstances.patience_s);
     judgement.confidence =
         if judgement.confidence.is_nan() { 0.0 } else { judgement.confidence.clamp(0.0, 1.0) };
@@ -105,6 +111,17 @@ fn weigh_blocks(judgement: &mut Judgement, site: &SiteFacts) {
         let says = format!("{:.1} % of its blocks were freed", freed * 100.0);
         judgement.evidence.push(Evidence { name: "free_ratio".to_owned(), value: freed, says });
     }
+}
+
+fn doubt_the_small(judgement: &mut Judgement, age_s: f64, noise_bytes: f64) {
+    let grown = judgement.growth.map_or(0.0, |growth| growth.bytes_per_s * age_s);
+    if judgement.verdict != Verdict::Leak || grown.is_nan() || grown >= noise_bytes {
+        return;
+    }
+    judgement.verdict = Verdict::Suspect;
+    judgement.confidence = judgement.confidence.min(DOUBTFUL);
+    let says = format!("it grew by {:.0} KiB only, as it may by itself", grown / 1024.0);
+    judgement.evidence.insert(0, Evidence { name: SMALL_GROWTH.to_owned(), value: grown, says });
 }
 
 fn be_patient(judgement: &mut Judgement, age_s: f64, patience_s: f64) {

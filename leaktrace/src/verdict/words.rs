@@ -7,9 +7,15 @@ use super::study::Study;
 /// Cause and advice, one sentence each; none where there is nothing to explain. Without a study, what never changed.
 pub(super) fn say(judgement: &Judgement, study: Option<&Study>) -> (Option<String>, Option<String>) {
     let Some(pattern) = judgement.pattern else { return (None, None) };
-    if judgement.verdict == Verdict::Suspect
-        && judgement.evidence.iter().any(|it| it.name == rules::ACCOUNTED_FOR)
-    {
+    let rests_on = |name: &str| {
+        judgement.verdict == Verdict::Suspect && judgement.evidence.iter().any(|it| it.name == name)
+    };
+    if rests_on(rules::SMALL_GROWTH) {
+        let cause = "it has grown, but by so little that it may be nothing";
+        let advice = "keep watching: a leak goes on and will be named";
+        return (Some(cause.to_owned()), Some(advice.to_owned()));
+    }
+    if rests_on(rules::ACCOUNTED_FOR) {
         let cause = "fragmentation, pages of old blocks touched late, or memory that is not traced";
         let advice = "compare with the live bytes: if they stay, look at the allocator, at mappings (--mmap) and at a \
                       runtime's own heap";

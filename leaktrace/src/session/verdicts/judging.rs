@@ -13,6 +13,9 @@ use crate::{
 /// Growth younger than this is at most `suspect`: a cache that fills looks the same. Most caches of a service under
 /// load are full by then, and a leak of 1 MB/s is named within a minute.
 const PATIENCE_S: f64 = 50.0;
+/// A JavaScript heap grows by itself while functions are compiled at first use and collect feedback: by a quarter of
+/// a megabyte in the first minute of a program that keeps nothing, more of a large one.
+const HEAP_NOISE: f64 = (1 << 20) as f64;
 /// Growth of live bytes below this says nothing about how the resident set follows: pages and the allocator's own
 /// reserves are in the way.
 const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
@@ -95,6 +98,7 @@ impl<'a> Judging<'a> {
             let headroom = isolate.limit().map(|(limit, _)| limit.saturating_sub(last.value) as f64);
             let circumstances = Circumstances {
                 patience_s: PATIENCE_S,
+                noise_bytes: HEAP_NOISE,
                 loss_share: self.moment.loss_share,
                 headroom_bytes: headroom,
                 ..Circumstances::default()

@@ -26,13 +26,21 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
         live_age_p10_p90_s: None,
     });
     let maybe = || proptest::option::of(number());
-    let numbers = (number(), number(), number(), maybe(), maybe(), maybe());
+    let numbers = (number(), number(), number(), number(), maybe(), maybe(), maybe());
     (numbers, any::<bool>(), proptest::option::of(site)).prop_map(
         |(numbers, has_unexplained_growth, site)| {
-            let (patience_s, loss_share, sampled_share, rss_agreement, accounted_share, headroom_bytes) =
-                numbers;
+            let (
+                patience_s,
+                noise_bytes,
+                loss_share,
+                sampled_share,
+                rss_agreement,
+                accounted_share,
+                headroom_bytes,
+            ) = numbers;
             Circumstances {
                 patience_s,
+                noise_bytes,
                 loss_share,
                 sampled_share,
                 has_unexplained_growth,

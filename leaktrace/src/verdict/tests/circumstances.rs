@@ -73,6 +73,18 @@ fn growth_of_a_resident_set_that_nobody_holds_is_at_most_a_suspect() {
 }
 
 #[test]
+fn growth_within_the_noise_is_at_most_a_suspect() {
+    // The line grows by 199 MB.
+    let with = |noise_bytes| line(&Circumstances { noise_bytes, ..Circumstances::default() });
+    let small = with(2.5e8);
+    assert_eq!((small.verdict, small.pattern), (Verdict::Suspect, Some(Pattern::Linear)));
+    assert!(small.confidence <= 0.5);
+    assert_eq!(small.evidence.first().map(|it| it.name.as_str()), Some("small_growth"));
+    assert_eq!(with(1.5e8).verdict, Verdict::Leak);
+    assert_eq!(with(f64::NAN).verdict, Verdict::Suspect);
+}
+
+#[test]
 fn the_time_to_the_limit() {
     let headroom =
         |headroom| line(&Circumstances { headroom_bytes: Some(headroom), ..Circumstances::default() });
