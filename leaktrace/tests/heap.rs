@@ -71,6 +71,7 @@ fn growths(directory: &Path, files: &[&str]) -> Vec<Value> {
 #[case("timeout", "timers", "timer_list", None)]
 #[case("buffer", "external_memory", "array", Some("chunks"))]
 #[case("circular", "global_variable", "array", Some("pairs"))]
+#[case("linked_list", "global_variable", "variable", Some("list"))]
 #[case("worker", "unbounded_collection", "map", Some("cache"))]
 fn the_cause_is_the_true_one(
     #[case] kind: &str,

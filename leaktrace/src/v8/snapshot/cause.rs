@@ -12,14 +12,15 @@ use super::edges::NodeSet;
 use super::graph::{EdgeKind, EdgeLabels, IGNORED, NODE, NodeKind, unpack_label};
 use super::growth::{Gain, is_context};
 use super::holder::Holder;
+use super::paths::PASSING_ROOTS;
 use super::retained::Analysis;
 
 /// A part of the new bytes that is enough to name them after it.
 const MOST: f64 = 0.5;
 /// Labels of a list's edges that are compared; beyond that the constructors tell.
 const COMPARED: usize = 8;
-/// What holds things only while a function runs, such as the one that writes the snapshot, or while others use them.
-const NO_REASON: [&str; 3] = ["(Handle scope)", "(Stack roots)", "(Internalized strings)"];
+/// What holds strings only while others use them.
+const STRINGS: &str = "(Internalized strings)";
 /// Steps around the place where things are kept that may name it.
 const NEAR: usize = 4;
 
@@ -100,7 +101,7 @@ pub(super) fn explain(
 ) -> Option<Explanation> {
     let way = Way::to(analysis, old, example);
     let scene = way.scene(analysis);
-    if NO_REASON.contains(&scene.class.as_str()) {
+    if scene.class == STRINGS || PASSING_ROOTS.contains(&scene.class.as_str()) {
         return None;
     }
     let cause = cause_of(&scene, gain);

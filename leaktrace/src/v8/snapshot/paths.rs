@@ -1,11 +1,20 @@
 //! The shortest way from the roots to each object.
+//!
+//! What holds an object only for a moment, such as the handles of a compiler's thread, is no answer to the question why
+//! it lives: such an edge is taken where no other leads to the object.
 
-use super::graph::{EdgeKind, EdgeLabels, Graph, IGNORED, NODE, NONE};
+use rustc_hash::FxHashSet;
+
+use super::graph::{EdgeKind, EdgeLabels, Graph, IGNORED, NODE, NONE, NodeKind};
 use super::retained::Analysis;
 
 /// Steps that are told at the beginning of a long way, and at its end.
 const FIRST_STEPS: usize = 16;
 const LAST_STEPS: usize = 48;
+/// Roots that hold things only while a function runs, such as the one that writes the snapshot.
+pub(super) const PASSING_ROOTS: [&str; 2] = ["(Handle scope)", "(Stack roots)"];
+/// How the edges of the tables that a compiler makes for one function end: `43 / IdentityMapBase`.
+const PASSING_EDGE: &str = "/ IdentityMapBase";
 
 /// The edge by which each node is met first in a breadth-first search.
 #[derive(Debug)]
@@ -16,29 +25,87 @@ pub(super) struct Ways {
 impl Ways {
     pub(super) fn find(graph: &Graph) -> Self {
         let nodes = graph.node_count() as usize;
-        let mut by = vec![NONE; nodes];
-        let mut queue = Vec::with_capacity(nodes);
-        queue.push(graph.root);
-        let mut next = 0;
-        while let Some(&node) = queue.get(next) {
-            next += 1;
-            for edge in graph.edges(node) {
-                let end = graph.marked_end(edge);
-                if end & IGNORED != 0 || end & NODE == graph.root {
-                    continue;
-                }
-                if let Some(known) = by.get_mut((end & NODE) as usize).filter(|edge| **edge == NONE) {
-                    *known = edge;
-                    queue.push(end & NODE);
-                }
-            }
-        }
-        Self { by }
+        let mut search =
+            Search { graph, by: vec![NONE; nodes], queue: Vec::with_capacity(nodes), passing: Vec::new() };
+        search.queue.push(graph.root);
+        search.run();
+        Self { by: search.by }
     }
 
     /// The edge by which a node is met; `None` of the root, and of what no root holds.
     fn edge_to(&self, node: u32) -> Option<u32> {
         self.by.get(node as usize).copied().filter(|&edge| edge != NONE)
+    }
+}
+
+/// The search under way.
+struct Search<'a> {
+    graph: &'a Graph,
+    by: Vec<u32>,
+    queue: Vec<u32>,
+    /// Edges that hold for a moment only, to be taken when there are no others.
+    passing: Vec<u32>,
+}
+
+impl Search<'_> {
+    fn run(&mut self) {
+        let passing = Passing::of(self.graph);
+        let mut labels = self.graph.edge_labels();
+        let (mut next, mut next_passing) = (0, 0);
+        loop {
+            while let Some(&node) = self.queue.get(next) {
+                next += 1;
+                let may_pass = self.graph.kind(node) == NodeKind::Synthetic;
+                let is_passing = may_pass && passing.is_root(self.graph, node);
+                for edge in self.graph.edges(node) {
+                    if is_passing || may_pass && passing.is_edge(labels.get(edge).1) {
+                        self.passing.push(edge);
+                    } else {
+                        self.take(edge);
+                    }
+                }
+            }
+            let Some(&edge) = self.passing.get(next_passing) else { break };
+            next_passing += 1;
+            self.take(edge);
+        }
+    }
+
+    fn take(&mut self, edge: u32) {
+        let end = self.graph.marked_end(edge);
+        if end & IGNORED != 0 || end & NODE == self.graph.root {
+            return;
+        }
+        if let Some(known) = self.by.get_mut((end & NODE) as usize).filter(|edge| **edge == NONE) {
+            *known = edge;
+            self.queue.push(end & NODE);
+        }
+    }
+}
+
+/// The names of what holds for a moment only, by their numbers.
+struct Passing {
+    roots: FxHashSet<u32>,
+    edges: FxHashSet<u32>,
+}
+
+impl Passing {
+    fn of(graph: &Graph) -> Self {
+        let numbers = |is_one: &dyn Fn(&[u8]) -> bool| {
+            graph.names.iter().filter(|(_, name)| is_one(name)).map(|(number, _)| number).collect()
+        };
+        Self {
+            roots: numbers(&|name| PASSING_ROOTS.iter().any(|root| root.as_bytes() == name)),
+            edges: numbers(&|name| name.ends_with(PASSING_EDGE.as_bytes())),
+        }
+    }
+
+    fn is_root(&self, graph: &Graph, node: u32) -> bool {
+        self.roots.contains(&graph.name_numbers.lookup().get(node))
+    }
+
+    fn is_edge(&self, name: u32) -> bool {
+        self.edges.contains(&name)
     }
 }
 

@@ -61,6 +61,28 @@ fn weak_edges_and_shortcuts_keep_nothing() {
 }
 
 #[test]
+fn what_holds_for_a_moment_is_the_last_reason() {
+    let mut heap = Heap::new();
+    let roots = heap.held(0, ("element", "1"), ("synthetic", "(GC roots)", 0));
+    let handles = heap.held(roots, ("element", "1"), ("synthetic", "(Handle scope)", 0));
+    let strong = heap.held(roots, ("element", "2"), ("synthetic", "(Strong roots)", 0));
+    let local = heap.held(handles, ("internal", "1"), ("object", "Local", 1));
+    let module = heap.held(strong, ("internal", "1"), ("object", "Module", 1));
+    let context = heap.held(module, ("internal", "context"), ("object", "Context", 1));
+    let list = heap.held(context, ("context", "list"), ("object", "List", 1));
+    heap.edge(handles, "internal", "2", list);
+    heap.edge(strong, "internal", "43 / IdentityMapBase", list);
+    heap.edge(local, "property", "list", list);
+    let analysis = heap.analysis();
+    let names = |node: usize| {
+        let way = analysis.way_to(node as u32);
+        way.into_iter().map(|step| step.name).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names(list), "(GC roots) (Strong roots) Module Context List");
+    assert_eq!(names(local), "(GC roots) (Handle scope) Local", "there is no other");
+}
+
+#[test]
 fn handles_of_the_engine_do_not_share_what_the_program_holds() {
     let mut heap = Heap::new();
     let roots = heap.held(0, ("element", "1"), ("synthetic", "(GC roots)", 0));
