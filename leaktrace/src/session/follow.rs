@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::Failure,
     output::record::Level,
-    target::{find, maps::Mapping, process::Process},
+    target::{find, maps::Mapping, pages::PageReader, process::Process},
 };
 
 /// After exec the loader maps the new image's libraries: it is looked at again after these times.
@@ -39,7 +39,7 @@ impl Supervisor {
                     && let Ok(process) = Process::open(traced.process.pid)
                 {
                     traced.process = process;
-                    traced.heaps = Heaps::default();
+                    (traced.heaps, traced.pages) = (Heaps::default(), PageReader::default());
                     let comm = traced.process.comm.clone();
                     self.engine.tell(Fact::Renamed { process: index, comm });
                 }
@@ -154,7 +154,7 @@ impl Supervisor {
         // It may be on its way to another image, with its libraries not mapped yet.
         let now = Instant::now();
         self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
-        self.processes.insert(index, Traced { process, returns, attached, why_not, heaps: Heaps::default() });
+        self.processes.insert(index, Traced::new(process, returns, attached, why_not));
         true
     }
 

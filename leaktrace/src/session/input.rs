@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     output::record::{EndReason, Header, MemoryLimit, Notice, RssSplit},
     symbol::Frame,
+    target::pages::Pages,
 };
 
 /// One thing that happened.
@@ -193,15 +194,6 @@ pub struct ProcessUsage {
     pub pages: Option<Pages>,
     /// Its children that are not traced: asked for where `--children` was not given.
     pub untraced_children: Vec<Child>,
-}
-
-/// Resident pages by use, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pages {
-    /// Stacks of threads.
-    pub stack_bytes: u64,
-    /// Pages of the C library's allocator.
-    pub allocator_bytes: u64,
 }
 
 /// A child process that is not traced.

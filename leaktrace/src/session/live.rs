@@ -19,7 +19,6 @@ use super::{
     sinks,
     supervisor::{Signals, Supervisor, Traced},
     under_way::UnderWay,
-    v8::Heaps,
 };
 use crate::{
     cli::{GeneralOptions, Only, TraceOptions},
@@ -130,9 +129,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         js_sites,
     };
     supervisor.tell_found(0, pid, &found, true);
-    supervisor
-        .processes
-        .insert(0, Traced { process, returns, attached, why_not: None, heaps: Heaps::default() });
+    supervisor.processes.insert(0, Traced::new(process, returns, attached, None));
     if supervisor.children {
         supervisor.follow_children();
     }

@@ -32,7 +32,7 @@ mod watch;
 mod tests;
 
 pub use classify::verdict_of;
-pub use input::{Child, Fact, Input, Pages, ProcessUsage, Tick};
+pub use input::{Child, Fact, Input, ProcessUsage, Tick};
 pub use pipeline::Pipeline;
 pub use ranking::View;
 

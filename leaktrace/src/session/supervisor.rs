@@ -17,7 +17,7 @@ use super::{
     launch::Launched,
     sinks::Wish,
     under_way::UnderWay,
-    v8::{Heaps, pages},
+    v8::Heaps,
 };
 use crate::{
     cli::TraceOptions,
@@ -25,7 +25,8 @@ use crate::{
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
     target::{
-        find, limit::Limits, process::Process, runtime::Runtime, system::System, usage::Usage, v8::FoundBy,
+        find, limit::Limits, pages::PageReader, process::Process, runtime::Runtime, system::System,
+        usage::Usage, v8::FoundBy,
     },
     v8::inspector::JsEvent,
 };
@@ -39,6 +40,18 @@ pub(super) struct Traced {
     pub(super) why_not: Option<String>,
     /// V8's heaps in it.
     pub(super) heaps: Heaps,
+    pub(super) pages: PageReader,
+}
+
+impl Traced {
+    pub(super) fn new(
+        process: Process,
+        returns: Returns,
+        attached: Attached,
+        why_not: Option<String>,
+    ) -> Self {
+        Self { process, returns, attached, why_not, heaps: Heaps::default(), pages: PageReader::default() }
+    }
 }
 
 /// Looks after the processes of one run.
@@ -200,7 +213,7 @@ impl Supervisor {
         let cpu_now = own_cpu_s();
         self.own_cpu = (cpu_now, t);
         let (limits, children) = (&mut self.limits, self.children);
-        let usage = |(&process, traced): (&u16, &Traced)| {
+        let usage = |(&process, traced): (&u16, &mut Traced)| {
             let pid = traced.process.pid;
             let usage = Usage::read(pid).ok()?;
             let split = RssSplit {
@@ -215,10 +228,10 @@ impl Supervisor {
                 headroom_bytes: limit.headroom_bytes,
             });
             let untraced_children = if children { Vec::new() } else { children_of(pid) };
-            let pages = (!traced.attached.v8().is_empty()).then(|| pages(pid)).flatten();
+            let pages = (!traced.attached.v8().is_empty()).then(|| traced.pages.read(pid)).flatten();
             Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, limit, pages, untraced_children })
         };
-        let processes = self.processes.iter().filter_map(usage).collect();
+        let processes = self.processes.iter_mut().filter_map(usage).collect();
         Tick {
             t,
             losses: self.losses(),

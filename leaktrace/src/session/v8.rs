@@ -3,7 +3,7 @@
 mod live;
 mod rss;
 
-pub(super) use live::{Heaps, pages};
+pub(super) use live::Heaps;
 
 use std::collections::HashMap;
 

@@ -9,6 +9,7 @@ pub mod hazard;
 pub mod limit;
 pub mod maps;
 pub mod memory;
+pub mod pages;
 pub mod process;
 pub mod runtime;
 mod status;

@@ -221,7 +221,7 @@ fn holds_contents(names: &Names) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{output::record::RssSplit, session::Pages};
+    use crate::{output::record::RssSplit, target::pages::Pages};
 
     fn usage(rss: u64) -> ProcessUsage {
         let split = RssSplit { file_bytes: 10 << 20, ..RssSplit::default() };
