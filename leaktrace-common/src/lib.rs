@@ -13,11 +13,14 @@ pub use cookie::{Argument, Cookie, Role};
 pub use loss::Loss;
 pub use record::{
     AllocationRecord, CallSlot, FreeRecord, GcRecord, Header, Kind, LifecycleRecord, MAX_FRAMES,
-    MappingRecord, MappingSlot, MeasureSlot, RangeRecord, StackRecord,
+    MappingRecord, MappingSlot, MeasureSlot, RangeRecord, StackCopy, StackRecord,
 };
 
+mod copy;
+pub use copy::{AMBIGUOUS, CODE_WORDS, COPY_LIMIT, CodePages, RECHECK_EVERY, code_bit};
+
 /// Version of everything in this crate; the loader refuses an object that was built from another one.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The stack hash of an allocation whose stack could not be taken.
 pub const NO_STACK: u64 = 0;
@@ -34,6 +37,12 @@ pub mod maps {
     pub const MEASURES: &str = "MEASURES";
     /// Stack hashes that were already sent (hash set).
     pub const KNOWN_STACKS: &str = "KNOWN_STACKS";
+    /// How the stacks of each process are taken, by its index: 1 by copies (array).
+    pub const UNWIND: &str = "UNWIND";
+    /// Where there may be code, for all processes together (array of one).
+    pub const CODE_PAGES: &str = "CODE_PAGES";
+    /// Where the outermost frame of a thread's stack ends, as far as that is known (hash).
+    pub const THREAD_BASES: &str = "THREAD_BASES";
     /// Traced thread-group ids -> process index (hash).
     pub const TARGETS: &str = "TARGETS";
     /// Loss counters, indexed by [`super::Loss`] (per-CPU array).

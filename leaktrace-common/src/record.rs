@@ -52,6 +52,8 @@ pub enum Kind {
     GcStep = 18,
     /// A V8 function returned a number of bytes: [`GcRecord`].
     GcMeasured = 19,
+    /// A piece of a thread's stack, to be unwound by the loader; it never goes further: [`StackCopy`].
+    StackCopy = 20,
 }
 
 impl Kind {
@@ -77,6 +79,7 @@ impl Kind {
             17 => Self::MappingStack,
             18 => Self::GcStep,
             19 => Self::GcMeasured,
+            20 => Self::StackCopy,
             _ => return None,
         })
     }
@@ -195,6 +198,34 @@ pub struct StackRecord {
     pub frames: [u64; MAX_FRAMES],
 }
 
+/// [`Kind::StackCopy`]: what stands before the copied bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StackCopy {
+    /// What, who and when.
+    pub header: Header,
+    /// Fingerprint of the stack, as later allocation records name it.
+    pub hash: u64,
+    /// Return address of the call: an address in its direct caller.
+    pub caller: u64,
+    /// Stack pointer of the caller, from which on the stack was copied.
+    pub sp: u64,
+    /// Frame pointer register.
+    pub fp: u64,
+    /// The thread as THREAD_BASES knows it: the kernel's own ids of thread group and thread.
+    pub thread: u64,
+    /// Bytes that were copied; more may follow that are none of them.
+    pub length: u32,
+    /// The kind of stack it is: [`Kind::Stack`] or [`Kind::MappingStack`].
+    pub kind: u8,
+    /// 1 if the fingerprint is known, and only looked at once more.
+    pub is_recheck: u8,
+    /// 1 if the stack goes on behind the copy.
+    pub is_cut: u8,
+    /// Keeps the size a multiple of 8 without padding.
+    pub zero: u8,
+}
+
 /// What a thread's outermost allocation call asked for, kept from its entry to its return (value of the CALLS map).
 ///
 /// The slot stays in the map while its thread lives (taking it out and in again costs more than the call's own
@@ -278,6 +309,7 @@ const _: () = {
     assert!(size_of::<MappingSlot>() == 48);
     assert!(size_of::<GcRecord>() == 40);
     assert!(size_of::<MeasureSlot>() == 24);
+    assert!(size_of::<StackCopy>() == 64);
     assert!(offset_of!(AllocationRecord, address) == 16);
     assert!(offset_of!(FreeRecord, address) == 16);
     assert!(offset_of!(StackRecord, frames) == 32);

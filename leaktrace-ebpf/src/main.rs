@@ -6,6 +6,7 @@
 #![no_main]
 
 mod calls;
+mod copy;
 mod emit;
 mod free;
 mod gc;

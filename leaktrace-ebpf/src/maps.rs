@@ -2,9 +2,9 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot};
+use leaktrace_common::{CallSlot, CodePages, Loss, MappingSlot, MeasureSlot};
 
 /// Records for user space, in the order in which they happened.
 #[map]
@@ -22,9 +22,21 @@ pub static MAPPING_CALLS: HashMap<u64, MappingSlot> = HashMap::with_max_entries(
 #[map]
 pub static MEASURES: HashMap<u64, MeasureSlot> = HashMap::with_max_entries(1 << 10, 0);
 
-/// Hashes of the stacks that were sent.
+/// Hashes of the stacks that were sent; of copied ones also how often they were seen.
 #[map]
-pub static KNOWN_STACKS: HashMap<u64, u8> = HashMap::with_max_entries(1 << 17, 0);
+pub static KNOWN_STACKS: HashMap<u64, u32> = HashMap::with_max_entries(1 << 17, 0);
+
+/// How the stacks of each process are taken: 1 by copies. By index of the process.
+#[map]
+pub static UNWIND: Array<u32> = Array::with_max_entries(1 << 16, 0);
+
+/// Where there may be code.
+#[map]
+pub static CODE_PAGES: Array<CodePages> = Array::with_max_entries(1, 0);
+
+/// Where the stack of a thread ends, as the loader found it.
+#[map]
+pub static THREAD_BASES: HashMap<u64, u64> = HashMap::with_max_entries(1 << 15, 0);
 
 /// Traced processes: thread-group id to process index.
 #[map]

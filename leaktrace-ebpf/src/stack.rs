@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use leaktrace_common::{Kind, Loss, MAX_FRAMES, NO_STACK, StackRecord};
 
 use crate::{
-    emit,
+    copy, emit,
     maps::{EVENTS, KNOWN_STACKS, count},
     registers::Hit,
 };
@@ -17,7 +17,8 @@ const MAX_STACK_BYTES: u64 = 64 << 20;
 
 /// No code is mapped below this address (vm.mmap_min_addr), nor above the other.
 const LOWEST_CODE: u64 = 4096;
-const HIGHEST_CODE: u64 = 1 << 47;
+const HIGHEST_CODE: u64 = 1 << CODE_BITS;
+pub const CODE_BITS: u32 = 47;
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -33,7 +34,7 @@ pub struct Start {
 }
 
 #[inline(always)]
-fn mix(hash: u64, address: u64) -> u64 {
+pub fn mix(hash: u64, address: u64) -> u64 {
     let hash = (hash ^ address).wrapping_mul(MULTIPLIER);
     hash ^ (hash >> 29)
 }
@@ -49,13 +50,23 @@ fn frame(fp: u64, lowest: u64, start: &Start) -> Option<(u64, u64)> {
     (address >= LOWEST_CODE && address < HIGHEST_CODE).then_some((next, address))
 }
 
+/// Where a hash begins.
+///
+/// Processes map other code at the same address, so the process is part of what is hashed. So is the kind: one
+/// instruction may call malloc or mmap by a pointer, and each has call sites of its own.
+#[inline(always)]
+pub fn seed(hit: &Hit, start: &Start, kind: Kind) -> u64 {
+    let salt = if matches!(kind, Kind::Stack) { 1 } else { 1 + (1 << 32) };
+    mix(u64::from(hit.cookie.process) + salt, start.caller)
+}
+
 /// The hash of the stack; sends its frames, as a record of `kind`, if they were not sent before.
 #[inline(always)]
 pub fn identify(hit: &Hit, start: Start, kind: Kind) -> u64 {
-    // Processes map other code at the same address, so the process is part of what is hashed. So is the kind: one
-    // instruction may call malloc or mmap by a pointer, and each has call sites of its own.
-    let salt = if matches!(kind, Kind::Stack) { 1 } else { 1 + (1 << 32) };
-    let mut hash = mix(u64::from(hit.cookie.process) + salt, start.caller);
+    if copy::is_asked(hit) {
+        return copy::identify(hit, &start, kind);
+    }
+    let mut hash = seed(hit, &start, kind);
     let (mut fp, mut lowest) = (start.fp, start.sp);
     let mut index = 1;
     while index < MAX_FRAMES {

@@ -158,6 +158,14 @@ pub struct CaptureOptions {
     #[arg(hide_default_value = true, help_heading = help::CAPTURE)]
     pub min_size: u64,
 
+    /// How call stacks are followed
+    ///
+    /// `fp` follows frame pointers in the kernel: cheapest, but it ends at the first function that was compiled without.
+    /// `dwarf` copies a piece of the stack once for each call path and follows the unwind tables that every program has.
+    /// `auto` takes `fp` where all files of the process keep frame pointers, else `dwarf`.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t, help_heading = help::CAPTURE)]
+    pub unwind: Unwind,
+
     /// Also trace memory mapped directly: mmap, munmap, mremap
     ///
     /// Anonymous memory that the program, or a library other than its allocator, maps by itself: pools, thread stacks,
@@ -282,6 +290,18 @@ pub struct TuningOptions {
     /// The kind of kernel link that holds the probes
     #[arg(long, value_enum, value_name = "KIND", default_value_t, hide = true)]
     pub links: Links,
+}
+
+/// How call stacks are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Unwind {
+    /// By frame pointers where the process keeps them, else by its unwind tables.
+    #[default]
+    Auto,
+    /// By frame pointers.
+    Fp,
+    /// By unwind tables.
+    Dwarf,
 }
 
 /// The kind of kernel link that holds the probes.

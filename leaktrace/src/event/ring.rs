@@ -52,15 +52,26 @@ impl Ring {
     }
 
     /// The next batch of what waits in the ring; `None` when it is empty. Stacks, the life of processes, and steps
-    /// of V8's collections are shown to `rare` as well.
-    pub fn take(&mut self, mut rare: impl FnMut(&[u8])) -> Option<(Bytes, u64)> {
+    /// of V8's collections are shown to `rare` as well. In the place of a copied stack stands what `unwind` makes of it.
+    pub fn take(
+        &mut self,
+        mut unwind: impl FnMut(&[u8]) -> Option<Vec<u8>>,
+        mut rare: impl FnMut(&[u8]),
+    ) -> Option<(Bytes, u64)> {
         let inner = self.kernel.get_mut();
         while self.batch.len() < BATCH_BYTES {
             let Some(record) = inner.0.next() else { break };
+            self.newest_ns = time_ns(&record).unwrap_or(self.newest_ns);
+            if record.first() == Some(&(Kind::StackCopy as u8)) {
+                if let Some(stack) = unwind(&record) {
+                    rare(&stack);
+                    self.batch.push(&stack);
+                }
+                continue;
+            }
             if record.first().is_some_and(|&kind| is_rare(kind)) {
                 rare(&record);
             }
-            self.newest_ns = time_ns(&record).unwrap_or(self.newest_ns);
             self.batch.push(&record);
         }
         if self.batch.is_empty() {

@@ -4,12 +4,13 @@ use std::num::NonZeroU32;
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint},
 };
 use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot, maps};
 
 use super::{
+    copies::CopyMaps,
     links::{AttachPoint, Link, LinkError, Linker, PerfLinks, Program},
     multi::MultiLinks,
     object,
@@ -37,6 +38,8 @@ pub struct Settings {
     pub min_size: u64,
     /// Mappings are traced too.
     pub mappings: bool,
+    /// Stacks may be copied.
+    pub copies: bool,
     /// Which kind of link holds the probes.
     pub links: Links,
     /// 0 no diagnostics of the programs, up to 5 all of them.
@@ -62,6 +65,9 @@ pub struct Programs {
     linker: Box<dyn Linker + Send>,
     losses: PerCpuArray<MapData, u64>,
     targets: HashMap<MapData, u32, u32>,
+    /// How the stacks of each process are taken.
+    unwind: Array<MapData, u32>,
+    copies: Option<CopyMaps>,
     ring: Option<RingBuf<MapData>>,
     ring_bytes: u32,
     log_level: u8,
@@ -74,21 +80,25 @@ impl Programs {
     pub fn load(settings: &Settings) -> Result<Self, Failure> {
         let bytes = object::bytes()?;
         let mut ebpf = load_object(&bytes, settings)?;
-        let linker = linker(&bytes, &mut ebpf, settings)?;
         for (name, tracepoint) in LIFECYCLE {
             attach_tracepoint(&mut ebpf, name, tracepoint).map_err(|error| program_failure(name, &error))?;
         }
+        let linker = linker(&bytes, &mut ebpf, settings)?;
         check_value_size::<CallSlot>(&ebpf, maps::CALLS)?;
         check_value_size::<MappingSlot>(&ebpf, maps::MAPPING_CALLS)?;
         check_value_size::<MeasureSlot>(&ebpf, maps::MEASURES)?;
         let losses = PerCpuArray::try_from(take_map(&mut ebpf, maps::LOSSES)?).map_err(map_failure)?;
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
+        let unwind = Array::try_from(take_map(&mut ebpf, maps::UNWIND)?).map_err(map_failure)?;
+        let copies = settings.copies.then(|| copy_maps(&mut ebpf)).transpose()?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
         Ok(Self {
             ebpf,
             linker,
             losses,
             targets,
+            unwind,
+            copies,
             ring: Some(ring),
             ring_bytes: ring_size(settings.ring_bytes),
             log_level: settings.log_level,
@@ -99,6 +109,16 @@ impl Programs {
     /// The ring buffer, for whoever reads it; `None` when it was taken before.
     pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
         self.ring.take()
+    }
+
+    /// What whoever unwinds stacks tells the programs; `None` where no stack is copied, or when it was taken before.
+    pub fn take_copies(&mut self) -> Option<CopyMaps> {
+        self.copies.take()
+    }
+
+    /// Has the stacks of a process copied, or followed by frame pointers.
+    pub fn copy_stacks(&mut self, process: u16, copied: bool) -> Result<(), Failure> {
+        self.unwind.set(u32::from(process), u32::from(copied), 0).map_err(map_failure)
     }
 
     /// Size of the ring buffer in bytes.
@@ -187,12 +207,14 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
     let initial = u32::from(settings.pid_namespace.is_none());
     let wake_bytes = u64::from(ring_size(settings.ring_bytes) / 16).min(1 << 18);
     let mappings = u32::from(settings.mappings);
+    let copies = u32::from(settings.copies);
     let mapping_calls = if settings.mappings { MAX_THREADS } else { 1 };
     EbpfLoader::new()
         .btf(btf.as_ref())
         .map_max_entries(maps::EVENTS, ring_size(settings.ring_bytes))
         .map_max_entries(maps::KNOWN_STACKS, settings.max_stacks.max(1))
         .map_max_entries(maps::MAPPING_CALLS, mapping_calls)
+        .override_global("COPIES", &copies, true)
         .override_global("MAPPINGS", &mappings, true)
         .override_global("MIN_SIZE", &settings.min_size, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
@@ -221,6 +243,14 @@ fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<()
 fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, Failure> {
     ebpf.take_map(name)
         .ok_or_else(|| Failure::new(ExitCode::Internal, format!("the BPF object has no map {name}")))
+}
+
+fn copy_maps(ebpf: &mut Ebpf) -> Result<CopyMaps, Failure> {
+    Ok(CopyMaps::new(
+        Array::try_from(take_map(ebpf, maps::CODE_PAGES)?).map_err(map_failure)?,
+        HashMap::try_from(take_map(ebpf, maps::THREAD_BASES)?).map_err(map_failure)?,
+        HashMap::try_from(take_map(ebpf, maps::KNOWN_STACKS)?).map_err(map_failure)?,
+    ))
 }
 
 /// A map whose values have another size than ours would be read as garbage.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    cli::Only,
+    cli::{Only, Unwind},
     error::{ExitCode, Failure},
     output::{record, v8_record::V8 as V8Record},
     probe::{
@@ -24,6 +24,7 @@ use crate::{
         runtime::Runtime,
         v8::{FoundBy, V8},
     },
+    unwind::keeps_frame_pointers,
 };
 
 /// What an object turned out to hold. Processes of one tree map the same files, so this is asked once a file.
@@ -40,9 +41,29 @@ pub(super) struct Attacher {
     options: DiscoverOptions,
     nop5_is_cheap: bool,
     only: Only,
+    stacks: Stacks,
     known: HashMap<FileId, Known>,
     /// Files and offsets at which probes were placed.
     placed: HashSet<(FileId, u64)>,
+}
+
+/// How stacks are taken, where the kernel gives a choice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stacks {
+    pub(super) asked: Unwind,
+    /// The programs are loaded that can copy them.
+    pub(super) can_copy: bool,
+}
+
+impl Stacks {
+    fn are_copied(self, pid: u32, maps: &[Mapping]) -> bool {
+        self.can_copy
+            && match self.asked {
+                Unwind::Fp => false,
+                Unwind::Dwarf => true,
+                Unwind::Auto => !keeps_frame_pointers(pid, maps),
+            }
+    }
 }
 
 /// The links of probes that were placed together, or why they were not.
@@ -52,6 +73,8 @@ type Placed = Result<Vec<Box<dyn Link>>, LinkError>;
 #[derive(Default)]
 pub(super) struct Attached {
     links: HashMap<FileId, Vec<Box<dyn Link>>>,
+    /// Its stacks are copied, and not followed by frame pointers.
+    copies_stacks: bool,
     /// Some allocation function is probed, so that calls are seen.
     sees_calls: bool,
     /// Files that were looked at, with or without an allocator.
@@ -61,6 +84,11 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// How stacks are taken, as the header has it.
+    pub(super) const fn stacks(&self) -> &'static str {
+        if self.copies_stacks { "unwind_tables" } else { "frame_pointers" }
+    }
+
     /// Is there code mapped from a file that was not looked at?
     pub(super) fn has_new(&self, maps: &[Mapping]) -> bool {
         let mut files = maps.iter().filter(|one| one.executable).filter_map(Mapping::file_id);
@@ -132,8 +160,15 @@ pub(super) struct Found {
 }
 
 impl Attacher {
-    pub(super) fn new(programs: Programs, options: DiscoverOptions, nop5_is_cheap: bool, only: Only) -> Self {
-        Self { programs, options, nop5_is_cheap, only, known: HashMap::new(), placed: HashSet::new() }
+    pub(super) fn new(
+        programs: Programs,
+        options: DiscoverOptions,
+        nop5_is_cheap: bool,
+        only: Only,
+        stacks: Stacks,
+    ) -> Self {
+        let (known, placed) = (HashMap::new(), HashSet::new());
+        Self { programs, options, nop5_is_cheap, only, stacks, known, placed }
     }
 
     /// Looks at the process's mappings and probes what is new in them; where they are settled, what is mapped no more
@@ -157,6 +192,10 @@ impl Attacher {
         let mut found = Found::default();
         if new.is_empty() {
             return Ok(found);
+        }
+        if self.only != Only::V8 {
+            attached.copies_stacks = self.stacks.are_copied(process.pid, maps);
+            self.programs.copy_stacks(index, attached.copies_stacks)?;
         }
         let discovered = self.discover(process, maps, &new, &mut found);
         attached.seen.extend(&new);

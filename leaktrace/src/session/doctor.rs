@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 
-use super::safety::{NOP5, links};
+use super::safety::{NOP5, copies_stacks, links};
 use crate::{
     cli::{DoctorOptions, Format, GeneralOptions, Links},
     error::{ExitCode, Failure},
@@ -123,6 +123,7 @@ fn programs(system: &System) -> Check {
         max_stacks: 16,
         min_size: 0,
         mappings: false,
+        copies: copies_stacks(system),
         links: links(Links::Auto, system),
         log_level: 0,
         pid_namespace: None,

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    copies::Copies,
     fail_on_leak,
     input::{Fact, Input},
     pipeline::Pipeline,
@@ -72,6 +73,8 @@ enum Command {
 /// What an engine is made of.
 pub(super) struct Setup {
     pub(super) ring: RingBuf<MapData>,
+    /// Where stacks are copied, what unwinds them.
+    pub(super) copies: Option<Copies>,
     pub(super) view: View,
     pub(super) output: OutputThread,
     pub(super) recorder: Option<Recorder>,
@@ -147,6 +150,7 @@ fn run(
             commands,
             held_back: VecDeque::new(),
             ring,
+            copies: setup.copies,
             pipeline: Pipeline::new(setup.view, Limits::default()),
             output: setup.output,
             recorder: setup.recorder,
@@ -182,6 +186,7 @@ struct EventThread {
     /// Commands that wait until the events before them have been read.
     held_back: VecDeque<Command>,
     ring: Ring,
+    copies: Option<Copies>,
     pipeline: Pipeline,
     output: OutputThread,
     recorder: Option<Recorder>,
@@ -231,11 +236,20 @@ impl EventThread {
                 let now = Instant::now();
                 let watched = Watched { pid: *pid, generation: 0, maps_due: now, maps_pause: PAUSE.1 };
                 self.processes.insert(*process, watched);
+                if let Some(copies) = &mut self.copies {
+                    copies.begin(*process, *pid);
+                }
             }
             Fact::Gone { process, .. } => {
                 self.processes.remove(process);
+                if let Some(copies) = &mut self.copies {
+                    copies.end(*process);
+                }
             }
-            Fact::Code { process, .. } => {
+            Fact::Code { process, ranges } => {
+                if let Some(copies) = &mut self.copies {
+                    copies.code(*process, ranges);
+                }
                 if let Some(watched) = self.processes.get_mut(process) {
                     watched.generation += 1;
                 }
@@ -251,7 +265,11 @@ impl EventThread {
         let mut records = 0;
         let mut batches = 0;
         while !until.is_reached(batches, self.ring.newest_ns()) {
-            let Some((batch, count)) = self.ring.take(|record| rare.push(record.to_vec())) else { break };
+            let copies = &mut self.copies;
+            let unwind = |record: &[u8]| copies.as_mut()?.unwind(record);
+            let Some((batch, count)) = self.ring.take(unwind, |record| rare.push(record.to_vec())) else {
+                break;
+            };
             records += count;
             batches += 1;
             // A process is told of before its probes are placed: what was told by now is older than these records.
@@ -325,6 +343,9 @@ impl EventThread {
         if self.pipeline.code(process) != Some(ranges.as_slice()) {
             watched.maps_pause = PAUSE.0;
             watched.generation += 1;
+            if let Some(copies) = &mut self.copies {
+                copies.code(process, &ranges);
+            }
             self.step(Input::Fact(Fact::Code { process, ranges }));
         }
     }

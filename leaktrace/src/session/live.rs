@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
-    attach::{Attached, Attacher, Found},
+    attach::{Attached, Attacher, Found, Stacks},
     clock::{Clock, own_cpu_s, wall_time},
+    copies::Copies,
     engine::{Engine, Setup},
     follow::{process_facts, watch},
     input::Fact,
@@ -15,13 +16,13 @@ use super::{
     limits::allow_many_files,
     ranking::View,
     recorder::Recorder,
-    safety::{NOP5, check_system, decide_returns, gone, links},
+    safety::{NOP5, check_system, copies_stacks, decide_returns, gone, links},
     sinks,
     supervisor::{Signals, Supervisor, Traced},
     under_way::UnderWay,
 };
 use crate::{
-    cli::{GeneralOptions, Only, TraceOptions},
+    cli::{GeneralOptions, Only, TraceOptions, Unwind},
     error::{ExitCode, Failure},
     output::record::{Capture, Header, SCHEMA},
     probe::{
@@ -72,17 +73,24 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let signals = if options.capture.js_sites { Some(Signals::listen()?) } else { None };
     let js_sites = if options.capture.js_sites { Some(JsSites::start(&process, options)?) } else { None };
 
-    let mut programs = Programs::load(&settings(options, general, &system))?;
+    let settings = settings(options, general, &system);
+    let stacks = Stacks { asked: options.capture.unwind, can_copy: settings.copies };
+    if options.capture.unwind == Unwind::Dwarf && !settings.copies {
+        let message = "--unwind dwarf needs Linux 5.17 or newer: this kernel has no bpf_loop";
+        return Err(Failure::new(ExitCode::Unsupported, message));
+    }
+    let mut programs = Programs::load(&settings)?;
     sinks::log_programs(&mut programs);
     let ring =
         programs.take_ring().ok_or_else(|| Failure::new(ExitCode::Internal, "the ring buffer is taken"))?;
+    let copies = programs.take_copies().map(Copies::new);
     let discover = DiscoverOptions {
         symbols_prefix: options.capture.symbols_prefix.clone(),
         object: options.capture.object.clone(),
         mappings: options.capture.mmap,
     };
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
-    let mut attacher = Attacher::new(programs, discover, nop5_is_cheap, options.capture.only);
+    let mut attacher = Attacher::new(programs, discover, nop5_is_cheap, options.capture.only, stacks);
     let (returns, why) = decide_returns(&process, &system, &mut attacher, options.tuning.plain_probes)?;
 
     let clock = Clock::start();
@@ -96,7 +104,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let output = sinks::open(&options.view, general, wishes)?;
     let (happenings, happened) = unbounded_channel();
     let view = View { top: options.view.top, sort: options.view.sort, older_than: options.view.older_than };
-    let mut header = header(&process, &system, &attacher, &found, options, returns, why);
+    let mut header = header(&process, &system, &attacher, (&attached, &found), options, returns, why);
     if let Some(launched) = &launched {
         (header.comm, header.exe) = launched.names();
     }
@@ -105,6 +113,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     first.push(Fact::Costs { ns: found.costs() });
     let engine = Engine::start(Setup {
         ring,
+        copies,
         view,
         output,
         recorder,
@@ -149,6 +158,7 @@ fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -
         max_stacks: options.tuning.max_stacks,
         min_size: options.capture.min_size,
         mappings: options.capture.mmap,
+        copies: options.capture.unwind != Unwind::Fp && copies_stacks(system),
         links: links(options.tuning.links, system),
         log_level: match general.verbose {
             0 => 0,
@@ -163,7 +173,7 @@ fn header(
     process: &Process,
     system: &System,
     attacher: &Attacher,
-    found: &Found,
+    (attached, found): (&Attached, &Found),
     options: &TraceOptions,
     returns: Returns,
     why: Option<String>,
@@ -187,7 +197,7 @@ fn header(
             .to_owned(),
             why,
             links: attacher.programs.link_kind().to_owned(),
-            stacks: "frame_pointers".to_owned(),
+            stacks: attached.stacks().to_owned(),
             min_size: options.capture.min_size,
             ring_bytes: u64::from(attacher.programs.ring_bytes()),
             children: options.capture.children,

@@ -3,6 +3,7 @@
 mod attach;
 mod classify;
 mod clock;
+mod copies;
 mod doctor;
 mod engine;
 mod fail_on_leak;

@@ -15,6 +15,14 @@ use crate::{
 /// From this kernel on a probed five-byte nop becomes a call, which is cheap.
 pub(super) const NOP5: KernelVersion = KernelVersion::new(6, 18);
 
+/// From this kernel on a program can have a function called for each piece of a stack.
+const BPF_LOOP: KernelVersion = KernelVersion::new(5, 17);
+
+/// Whether stacks can be copied on this machine.
+pub(super) fn copies_stacks(system: &System) -> bool {
+    system.version.is_some_and(|version| version >= BPF_LOOP)
+}
+
 /// The kind of kernel link that is to hold the probes.
 pub(super) fn links(asked: cli::Links, system: &System) -> Links {
     match asked {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use cpp_demangle::{DemangleOptions, ParseOptions, Symbol};
 
-use super::panics::catch;
 use super::{NAME_LIMIT, bounded};
+use crate::panics::catch;
 
 /// Longer linker names stay as they are: the work of a demangler grows with them, and only their first
 /// [`NAME_LIMIT`] bytes would be shown.

@@ -17,7 +17,6 @@ mod culprit;
 mod demangle;
 mod module;
 mod names;
-mod panics;
 mod perf_map;
 mod resolver;
 mod worker;
@@ -25,8 +24,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use crate::panics::silence_caught_panics;
 pub use culprit::{culprit, is_allocator_frame};
-pub use panics::silence_caught_panics;
 pub use worker::{QUEUE_LIMIT, Symbolizer};
 
 use schemars::JsonSchema;

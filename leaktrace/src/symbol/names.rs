@@ -7,8 +7,8 @@ use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 use super::demangle::Demangler;
 use super::module::Module;
-use super::panics::catch;
 use super::{Options, bounded};
+use crate::panics::catch;
 
 /// Inlined functions reported for one address.
 const INLINED_LIMIT: usize = 64;

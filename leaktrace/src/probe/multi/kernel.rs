@@ -16,8 +16,28 @@ use aya_obj::generated::{
     bpf_prog_type::BPF_PROG_TYPE_KPROBE,
 };
 
+/// A description of the types of functions, which the kernel wants where one of them is called back.
+pub(super) struct Types<'a> {
+    pub(super) btf: BorrowedFd<'a>,
+    /// `bpf_func_info` records, and the size of one.
+    pub(super) functions: Vec<u8>,
+    pub(super) record_size: usize,
+}
+
+/// A descriptor of the type information with this id.
+pub(super) fn types_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
+    bpf(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr)
+}
+
 /// Loads relocated instructions as a program for uprobe_multi links.
-pub(super) fn load_program(name: &str, instructions: &[bpf_insn], license: &CStr) -> io::Result<OwnedFd> {
+pub(super) fn load_program(
+    name: &str,
+    instructions: &[bpf_insn],
+    license: &CStr,
+    types: &Types<'_>,
+) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     let load = prog_load(&mut attr);
     load.prog_type = BPF_PROG_TYPE_KPROBE as u32;
@@ -25,6 +45,13 @@ pub(super) fn load_program(name: &str, instructions: &[bpf_insn], license: &CStr
     load.insns = instructions.as_ptr() as u64;
     load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     load.license = license.as_ptr() as u64;
+    let functions = types.functions.len().checked_div(types.record_size).unwrap_or(0);
+    if functions > 0 {
+        load.prog_btf_fd = types.btf.as_raw_fd().cast_unsigned();
+        load.func_info = types.functions.as_ptr() as u64;
+        load.func_info_cnt = u32::try_from(functions).map_err(io::Error::other)?;
+        load.func_info_rec_size = u32::try_from(types.record_size).map_err(io::Error::other)?;
+    }
     // Cut to what the kernel keeps of it, with the zero at its end.
     let room = load.prog_name.len() - 1;
     for (to, from) in load.prog_name.iter_mut().zip(name.bytes().take(room)) {

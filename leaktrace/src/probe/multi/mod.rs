@@ -30,6 +30,8 @@ pub(super) struct MultiLinks {
     /// The object once more; its programs share the maps of those that aya has.
     object: Object,
     programs: HashMap<Program, OwnedFd>,
+    /// The object's type information, as aya loaded it.
+    types: OwnedFd,
 }
 
 struct MultiLink {
@@ -39,9 +41,9 @@ struct MultiLink {
 impl Link for MultiLink {}
 
 impl MultiLinks {
-    /// Links for the programs of the object that `ebpf` was loaded from.
+    /// Links for the programs of the object that `ebpf` was loaded from, of which at least one must be loaded.
     pub(super) fn new(bytes: &[u8], ebpf: &Ebpf) -> Result<Self, LinkError> {
-        Ok(Self { object: relocated(bytes, ebpf)?, programs: HashMap::new() })
+        Ok(Self { object: relocated(bytes, ebpf)?, programs: HashMap::new(), types: types(ebpf)? })
     }
 }
 
@@ -55,7 +57,12 @@ impl Linker for MultiLinks {
         let parsed = self.object.programs.get(name);
         let function = parsed.and_then(|parsed| self.object.functions.get(&parsed.function_key()));
         let function = function.ok_or_else(|| LinkError::Object(format!("it has no program {name}")))?;
-        let fd = kernel::load_program(name, &function.instructions, &self.object.license)?;
+        let types = kernel::Types {
+            btf: self.types.as_fd(),
+            functions: function.func_info.func_info_bytes(),
+            record_size: function.func_info_rec_size,
+        };
+        let fd = kernel::load_program(name, &function.instructions, &self.object.license, &types)?;
         self.programs.insert(program, fd);
         Ok(())
     }
@@ -70,6 +77,14 @@ impl Linker for MultiLinks {
         let fd = kernel::create_link(program.as_fd(), &first.path, places, is_return, first.pid)?;
         Ok(vec![Box::new(MultiLink { _fd: fd })])
     }
+}
+
+/// The type information of a program that aya has loaded: all programs of the object share it.
+fn types(ebpf: &Ebpf) -> Result<OwnedFd, LinkError> {
+    let infos = ebpf.programs().filter_map(|(_, program)| program.info().ok());
+    let id = infos.filter_map(|info| info.btf_id()).next();
+    let id = id.ok_or_else(|| LinkError::Object("no program with type information is loaded".to_owned()))?;
+    Ok(kernel::types_by_id(id)?)
 }
 
 /// The object with references to maps and calls between functions filled in, as aya does before it loads a program.

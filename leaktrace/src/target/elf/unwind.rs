@@ -1,8 +1,12 @@
 //! Where each piece of code begins and ends, as the unwind tables (`.eh_frame`) of an object have it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection as _};
+use gimli::{
+    BaseAddresses, CallFrameInstruction, CallFrameInstructionIter, EhFrame, EhFrameHdr, Encoding,
+    EndianSlice, FrameDescriptionEntry, LittleEndian, Operation, Reader, UnwindSection as _,
+};
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
 
@@ -13,6 +17,8 @@ use super::source::Bounded;
 const MAX_TABLES: usize = 64 << 20;
 /// Tables without an index are searched from the start each time, so only small ones.
 const MAX_UNINDEXED: usize = 4 << 20;
+/// Of one piece of code no more instructions are looked at.
+const MAX_INSTRUCTIONS: usize = 4096;
 /// Addresses have eight bytes.
 const ADDRESS_SIZE: u8 = 8;
 
@@ -21,9 +27,9 @@ const ADDRESS_SIZE: u8 = 8;
 #[derive(Debug)]
 pub struct UnwindTables {
     /// Address and bytes of `.eh_frame_hdr`, the index, if there is one.
-    index: Option<(u64, Vec<u8>)>,
+    index: Option<(u64, Arc<[u8]>)>,
     /// Address and bytes of `.eh_frame`, or of more from its start: it ends by itself.
-    pub(super) frames: (u64, Vec<u8>),
+    pub(super) frames: (u64, Arc<[u8]>),
     /// Address of the first executable byte, to which some encodings are relative.
     pub(super) text: u64,
 }
@@ -44,8 +50,9 @@ impl Object {
         let start = parsed.eh_frame_ptr().direct().ok()?;
         let has_entries = parsed.table().is_some();
         let limit = if has_entries { MAX_TABLES } else { MAX_UNINDEXED };
-        let frames = (start, self.bytes_at(start, limit)?);
-        Some(UnwindTables { index: has_entries.then_some((address, index)), frames, text })
+        let frames = (start, self.bytes_at(start, limit)?.into());
+        let index = has_entries.then(|| (address, index.into()));
+        Some(UnwindTables { index, frames, text })
     }
 
     /// Address and size of `.eh_frame_hdr`.
@@ -69,7 +76,7 @@ impl Object {
         let (_, section) = sections.section_by_name(endian, b".eh_frame")?;
         let length = usize::try_from(section.sh_size(endian)).ok()?.min(MAX_UNINDEXED);
         let start = section.sh_addr(endian);
-        Some(UnwindTables { index: None, frames: (start, self.bytes_at(start, length)?), text })
+        Some(UnwindTables { index: None, frames: (start, self.bytes_at(start, length)?.into()), text })
     }
 
     /// Up to `limit` bytes of the file at an address in any segment.
@@ -85,12 +92,49 @@ impl Object {
     }
 }
 
+/// A description of a piece of code, in the tables' own bytes.
+type Entry<'a> = FrameDescriptionEntry<EndianSlice<'a, LittleEndian>>;
+
 impl UnwindTables {
     /// The piece of code that an address lies in: a function, or a part that was split off one.
     pub fn extent(&self, address: u64) -> Option<Range<u64>> {
-        let (frames_at, frames) = &self.frames;
-        let frames = EhFrame::new(frames, LittleEndian);
-        let bases = BaseAddresses::default().set_eh_frame(*frames_at).set_text(self.text);
+        let entry = self.entry_at(address)?;
+        let end = entry.initial_address().checked_add(entry.len())?;
+        Some(entry.initial_address()..end).filter(|extent| extent.contains(&address))
+    }
+
+    /// Address and bytes of `.eh_frame_hdr`, if there is one.
+    pub fn index(&self) -> Option<(u64, Arc<[u8]>)> {
+        self.index.clone()
+    }
+
+    /// Address and bytes of `.eh_frame`; more bytes may follow.
+    pub fn frames(&self) -> (u64, Arc<[u8]>) {
+        self.frames.clone()
+    }
+
+    /// Address of the first executable byte.
+    pub const fn text(&self) -> u64 {
+        self.text
+    }
+
+    /// Whether the instructions that tell how to unwind at an address come to an end: an expression that jumps may go
+    /// round for ever. True where nothing is told.
+    pub fn ends_at(&self, address: u64) -> bool {
+        let (at, bytes) = &self.frames;
+        let frames = EhFrame::new(bytes, LittleEndian);
+        let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
+        self.entry_at(address).is_none_or(|entry| {
+            let encoding = entry.cie().encoding();
+            end(entry.cie().instructions(&frames, &bases), &frames, encoding)
+                && end(entry.instructions(&frames, &bases), &frames, encoding)
+        })
+    }
+
+    fn entry_at(&self, address: u64) -> Option<Entry<'_>> {
+        let (at, bytes) = &self.frames;
+        let frames = EhFrame::new(bytes, LittleEndian);
+        let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
         let entry = if let Some((index_at, index)) = &self.index {
             let bases = bases.set_eh_frame_hdr(*index_at);
             let index = EhFrameHdr::new(index, LittleEndian).parse(&bases, ADDRESS_SIZE).ok()?;
@@ -98,8 +142,34 @@ impl UnwindTables {
         } else {
             frames.fde_for_address(&bases, address, EhFrame::cie_from_offset)
         };
-        let entry = entry.ok()?;
-        let end = entry.initial_address().checked_add(entry.len())?;
-        Some(entry.initial_address()..end).filter(|extent| extent.contains(&address))
+        entry.ok()
     }
+}
+
+/// Whether no expression among the instructions jumps.
+fn end<R: Reader>(
+    mut instructions: CallFrameInstructionIter<'_, R>,
+    frames: &EhFrame<R>,
+    encoding: Encoding,
+) -> bool {
+    for _ in 0..MAX_INSTRUCTIONS {
+        let expression = match instructions.next() {
+            Ok(Some(
+                CallFrameInstruction::DefCfaExpression { expression }
+                | CallFrameInstruction::Expression { expression, .. }
+                | CallFrameInstruction::ValExpression { expression, .. },
+            )) => expression,
+            Ok(Some(_)) => continue,
+            Ok(None) | Err(_) => return true,
+        };
+        let Ok(expression) = expression.get(frames) else { return true };
+        let mut operations = expression.operations(encoding);
+        while let Ok(Some(operation)) = operations.next() {
+            if matches!(operation, Operation::Bra { .. } | Operation::Skip { .. }) {
+                return false;
+            }
+        }
+    }
+    // No compiler writes so many.
+    false
 }

@@ -8,7 +8,7 @@ thread_local! {
 }
 
 /// Does work that may panic; `None` if it did. What the work changes must be dropped by the caller then.
-pub(super) fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
     CATCHING.set(true);
     let result = catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(false);
@@ -21,7 +21,7 @@ pub fn silence_caught_panics() {
     let report = take_hook();
     set_hook(Box::new(move |panic| {
         if CATCHING.get() {
-            tracing::debug!("caught while names were looked up: {panic}");
+            tracing::debug!("caught over what the target made up: {panic}");
         } else {
             report(panic);
         }

@@ -1,0 +1,121 @@
+//! Stacks of code that keeps no frame pointers: from a copy of a piece of the stack to return addresses.
+//!
+//! The BPF programs send a copy once for each call path that they take for new. Here it is followed from frame to frame
+//! by the unwind tables of the mapped files, and by frame pointers where there are none (code that was compiled at run
+//! time). The copy itself goes nowhere else. Tables are the target's, and hostile: what they say is bounded, and a panic
+//! over them costs the stack, not the trace.
+
+mod modules;
+mod pages;
+mod trust;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use framehop::Unwinder as _;
+use framehop::x86_64::{CacheX86_64, UnwinderX86_64};
+use leaktrace_common::StackCopy;
+use rustc_hash::FxHashMap;
+use zerocopy::FromBytes as _;
+
+use crate::target::maps::{FileId, Mapping};
+pub use modules::Files;
+use modules::{Bytes, Loaded};
+pub use pages::code_pages;
+pub use trust::keeps_frame_pointers;
+
+/// Addresses whose tables are known to be safe, or not, are kept up to this number.
+const MAX_CHECKED: usize = 1 << 20;
+
+/// A copy of a piece of a stack, as the programs sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied<'a> {
+    /// What stands before the bytes.
+    pub head: StackCopy,
+    bytes: &'a [u8],
+}
+
+impl<'a> Copied<'a> {
+    /// Reads a record; `None` if it is none.
+    pub fn read(record: &'a [u8]) -> Option<Self> {
+        let (head, rest) = StackCopy::read_from_prefix(record).ok()?;
+        let bytes = rest.get(..head.length as usize)?;
+        Some(Self { head, bytes })
+    }
+
+    /// The word at an address of the stack, if it was copied.
+    fn word(&self, address: u64) -> Option<u64> {
+        let at = usize::try_from(address.checked_sub(self.head.sp)?).ok()?;
+        let word = self.bytes.get(at..at.checked_add(8)?)?;
+        Some(u64::from_le_bytes(word.try_into().ok()?))
+    }
+}
+
+/// Where a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At the outermost frame of the thread, which ends at this stack pointer.
+    Root(u64),
+    /// Before it: the copy was too short, there are too many frames, or the tables say nothing or nonsense.
+    Cut,
+}
+
+/// The unwind tables of one process.
+pub struct Process {
+    unwinder: UnwinderX86_64<Bytes>,
+    cache: CacheX86_64,
+    /// By the start of the mapping.
+    loaded: BTreeMap<u64, Loaded>,
+    /// By return address: whether the tables may be followed there.
+    checked: FxHashMap<u64, bool>,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            unwinder: UnwinderX86_64::new(),
+            cache: CacheX86_64::new(),
+            loaded: BTreeMap::new(),
+            checked: FxHashMap::default(),
+        }
+    }
+}
+
+impl Process {
+    /// Takes over what the process has mapped now.
+    pub fn map(&mut self, pid: u32, maps: &[Mapping], files: &mut Files) {
+        let code = maps.iter().filter(|mapping| mapping.executable);
+        let now: FxHashMap<u64, (u64, FileId, &Mapping)> = code
+            .filter_map(|mapping| Some((mapping.start, (mapping.end, mapping.file_id()?, mapping))))
+            .collect();
+        let gone: Vec<u64> = self
+            .loaded
+            .iter()
+            .filter(|(start, loaded)| {
+                now.get(start).is_none_or(|(end, file, _)| (*end, *file) != (loaded.end, loaded.file))
+            })
+            .map(|(start, _)| *start)
+            .collect();
+        for start in gone {
+            self.loaded.remove(&start);
+            self.unwinder.remove_module(start);
+            self.checked.clear();
+        }
+        for (start, (_, _, mapping)) in now {
+            if self.loaded.contains_key(&start) {
+                continue;
+            }
+            if let Some((loaded, module)) = files.load(pid, mapping) {
+                self.loaded.insert(start, loaded);
+                self.unwinder.add_module(module);
+                self.checked.clear();
+            }
+        }
+    }
+
+    /// The tables for an address, if it lies in a file that has some.
+    fn loaded_at(&self, address: u64) -> Option<&Loaded> {
+        let (_, loaded) = self.loaded.range(..=address).next_back()?;
+        (address < loaded.end).then_some(loaded)
+    }
+}
