@@ -6,18 +6,17 @@
 #![no_std]
 
 mod cookie;
+mod copy;
 mod loss;
 mod record;
 
 pub use cookie::{Argument, Cookie, Role};
+pub use copy::{AMBIGUOUS, CODE_WORDS, COPY_LIMIT, CodePages, RECHECK_EVERY, Reason, Rule, code_bit};
 pub use loss::Loss;
 pub use record::{
     AllocationRecord, CallSlot, FreeRecord, GcRecord, Header, Kind, LifecycleRecord, MAX_FRAMES,
     MappingRecord, MappingSlot, MeasureSlot, RangeRecord, StackCopy, StackRecord,
 };
-
-mod copy;
-pub use copy::{AMBIGUOUS, CODE_WORDS, COPY_LIMIT, CodePages, RECHECK_EVERY, code_bit};
 
 /// Version of everything in this crate; the loader refuses an object that was built from another one.
 pub const ABI_VERSION: u32 = 4;
@@ -39,10 +38,12 @@ pub mod maps {
     pub const KNOWN_STACKS: &str = "KNOWN_STACKS";
     /// How the stacks of each process are taken, by its index: 1 by copies (array).
     pub const UNWIND: &str = "UNWIND";
+    /// Processes whose code has just changed, by index: 1 until the loader has seen it (array).
+    pub const UNSURE: &str = "UNSURE";
     /// Where there may be code, for all processes together (array of one).
     pub const CODE_PAGES: &str = "CODE_PAGES";
-    /// Where the outermost frame of a thread's stack ends, as far as that is known (hash).
-    pub const THREAD_BASES: &str = "THREAD_BASES";
+    /// How to come from a return address to the next, by [`super::Rule::key`] (hash).
+    pub const RULES: &str = "RULES";
     /// Traced thread-group ids -> process index (hash).
     pub const TARGETS: &str = "TARGETS";
     /// Loss counters, indexed by [`super::Loss`] (per-CPU array).

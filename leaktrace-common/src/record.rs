@@ -204,7 +204,7 @@ pub struct StackRecord {
 pub struct StackCopy {
     /// What, who and when.
     pub header: Header,
-    /// Fingerprint of the stack, as later allocation records name it.
+    /// Hash of the stack, as later allocation records name it.
     pub hash: u64,
     /// Return address of the call: an address in its direct caller.
     pub caller: u64,
@@ -212,18 +212,14 @@ pub struct StackCopy {
     pub sp: u64,
     /// Frame pointer register.
     pub fp: u64,
-    /// The thread as THREAD_BASES knows it: the kernel's own ids of thread group and thread.
-    pub thread: u64,
     /// Bytes that were copied; more may follow that are none of them.
     pub length: u32,
     /// The kind of stack it is: [`Kind::Stack`] or [`Kind::MappingStack`].
     pub kind: u8,
-    /// 1 if the fingerprint is known, and only looked at once more.
-    pub is_recheck: u8,
-    /// 1 if the stack goes on behind the copy.
-    pub is_cut: u8,
+    /// Why it was copied: a [`crate::Reason`].
+    pub reason: u8,
     /// Keeps the size a multiple of 8 without padding.
-    pub zero: u8,
+    pub zero: u16,
 }
 
 /// What a thread's outermost allocation call asked for, kept from its entry to its return (value of the CALLS map).
@@ -309,7 +305,7 @@ const _: () = {
     assert!(size_of::<MappingSlot>() == 48);
     assert!(size_of::<GcRecord>() == 40);
     assert!(size_of::<MeasureSlot>() == 24);
-    assert!(size_of::<StackCopy>() == 64);
+    assert!(size_of::<StackCopy>() == 56);
     assert!(offset_of!(AllocationRecord, address) == 16);
     assert!(offset_of!(FreeRecord, address) == 16);
     assert!(offset_of!(StackRecord, frames) == 32);

@@ -1,95 +1,133 @@
-//! Stacks of code without frame pointers: a fingerprint on the hot path, and a copy where it is new.
-//!
-//! The fingerprint is a hash of all words on the stack that may be return addresses, with their places, from the stack
-//! pointer to the end of the outermost frame, where the loader has told that, else as far as a copy goes. Words left over
-//! from earlier calls are among them: they make one call path several fingerprints, which the loader finds to be one.
+//! Stacks of code without frame pointers: followed by rules that the loader learns from unwind tables, one for each return
+//! address, and copied where a rule is missing or the call path is new.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::{ffi::c_void, hint::black_box};
 
+use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::{
-    bpf_ktime_get_ns,
+    bpf_ktime_get_ns, bpf_probe_read_user,
     generated::{bpf_loop, bpf_probe_read_user as read_user},
 };
-use leaktrace_common::{AMBIGUOUS, COPY_LIMIT, Kind, Loss, NO_STACK, RECHECK_EVERY, StackCopy, code_bit};
+use leaktrace_common::{
+    AMBIGUOUS, COPY_LIMIT, Kind, Loss, MAX_FRAMES, NO_STACK, RECHECK_EVERY, Reason, Rule, StackCopy, code_bit,
+};
 
 use crate::{
     emit,
-    maps::{CODE_PAGES, EVENTS, KNOWN_STACKS, THREAD_BASES, UNWIND, count},
+    maps::{CODE_PAGES, EVENTS, KNOWN_STACKS, RULES, UNSURE, UNWIND, count},
     registers::Hit,
-    settings::COPIES,
-    stack::{CODE_BITS, Start, mix, seed},
+    settings::COPY_ROOM,
+    stack::{HIGHEST_CODE, LOWEST_CODE, Start, mix, seed},
 };
 
-/// The stack is read in pieces of so many words.
-const PIECE_WORDS: usize = 16;
-const PIECE: u64 = 8 * PIECE_WORDS as u64;
+/// Mixed into the hash of a stack that was followed in part.
+const PARTIAL: u64 = 0x7061_7274;
+/// What lies above the outermost frame's end is not needed; some words more do no harm.
+const MARGIN: u64 = 64;
 
-/// A record with a copy of up to `N` bytes. The size of a reservation must be constant, so there are three.
+const PAGE: u64 = 4096;
+/// Pages that the largest copy spans, and one for its odd end.
+const TRIES: u32 = (COPY_LIMIT as u64 / PAGE) as u32 + 1;
+
+/// A record with a copy of up to `N` bytes. The size of a reservation must be constant, so there are several.
 #[repr(C)]
 struct Copy<const N: usize> {
     head: StackCopy,
     bytes: [u8; N],
 }
 
-/// Whether the stacks of this process are copied.
+/// Whether the stacks of this process are followed by rules.
 #[inline(always)]
 pub fn is_asked(hit: &Hit) -> bool {
-    COPIES.load() != 0 && UNWIND.get(u32::from(hit.cookie.process)).is_some_and(|&mode| mode == 1)
+    COPY_ROOM.load() != 0 && UNWIND.get(u32::from(hit.cookie.process)).is_some_and(|&mode| mode == 1)
 }
 
-/// The fingerprint of the stack; sends a copy, if it is not known.
+/// The code of a process changes: until the loader has seen where it is now, rules mean nothing.
+#[inline(always)]
+pub fn code_changes(process: u16) {
+    if COPY_ROOM.load() != 0
+        && let Some(unsure) = UNSURE.get_ptr_mut(u32::from(process))
+    {
+        // SAFETY: the pointer is to a value of the map; whoever writes at the same time writes a whole word.
+        unsafe { *unsure = 1 };
+    }
+}
+
+/// The hash of the stack; sends a copy, if its frames are not known.
 #[inline(never)]
 pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
-    // A base of another thread's life, or of another stack, is none.
-    // SAFETY: a torn value is not possible for one aligned word.
-    let base = unsafe { THREAD_BASES.get(hit.thread) }.map_or(0, |&base| base);
-    let span = base.wrapping_sub(start.sp);
-    let is_known = span > 0 && span <= COPY_LIMIT as u64;
-    let limit = if is_known { span } else { COPY_LIMIT as u64 };
-    let (mut hash, length) = fingerprint(hit, start, kind, limit);
-    if hash == NO_STACK {
-        hash = 1;
+    let mut walk = Walk {
+        key: Rule::key(hit.cookie.process, 0),
+        pc: start.caller,
+        sp: start.sp,
+        fp: start.fp,
+        bottom: start.sp,
+        hash: seed(hit, start, kind),
+        end: Walk::CUT,
+    };
+    let is_unsure = UNSURE.get(u32::from(hit.cookie.process)).is_some_and(|&unsure| unsure != 0);
+    if is_unsure {
+        walk.end = Walk::UNKNOWN;
+    } else {
+        // By a helper of the kernel: the verifier would follow a loop of ours through all of its rounds.
+        // SAFETY: the kernel calls `step` with a pointer to `walk`, which outlives the call.
+        unsafe { bpf_loop(MAX_FRAMES as u32, step as *mut c_void, (&raw mut walk).cast(), 0) };
     }
-    let is_cut = !is_known && length == limit;
-    let mut is_recheck = false;
-    if let Some(seen) = KNOWN_STACKS.get_ptr_mut(hash) {
+    let mut hash = if walk.hash == NO_STACK { 1 } else { walk.hash };
+    let mut reason = Reason::New;
+    // Before the loader has learned the rules of a busy program, copies of all its stacks would fill the ring: then as much
+    // of a stack as can be followed has to do for a moment.
+    let is_crowded = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > COPY_ROOM.load();
+    let is_partial = walk.end == Walk::UNKNOWN && is_crowded;
+    if is_partial {
+        hash = mix(hash, PARTIAL);
+    }
+    if walk.end == Walk::UNKNOWN && !is_crowded {
+        reason = Reason::Once;
+    } else if let Some(seen) = KNOWN_STACKS.get_ptr_mut(hash) {
         // SAFETY: the pointer is to a value of the map; a count that another CPU makes at the same time may be missed.
         unsafe {
             if *seen == AMBIGUOUS {
-                hash = mix(hash, bpf_ktime_get_ns());
+                reason = Reason::Once;
             } else {
                 *seen = (*seen + 1) % (1 << 30);
                 if !(*seen).is_multiple_of(RECHECK_EVERY) {
                     return hash;
                 }
-                is_recheck = true;
+                reason = Reason::Recheck;
             }
         }
     } else if KNOWN_STACKS.insert(hash, 1, 0).is_err() {
         count(Loss::StacksFull);
         return NO_STACK;
     }
+    if matches!(reason, Reason::Once) {
+        // SAFETY: the helper only reads the clock.
+        hash = mix(hash, unsafe { bpf_ktime_get_ns() });
+    }
+    let is_whole = walk.end == Walk::WHOLE || is_partial;
+    let span = walk.sp - start.sp + MARGIN;
+    let length = if is_whole && span < COPY_LIMIT as u64 { span } else { COPY_LIMIT as u64 };
     let head = StackCopy {
         header: emit::header(Kind::StackCopy, hit),
         hash,
         caller: start.caller,
         sp: start.sp,
         fp: start.fp,
-        thread: hit.thread,
         length: length as u32,
         kind: kind as u8,
-        is_recheck: u8::from(is_recheck),
-        is_cut: u8::from(is_cut),
+        reason: reason as u8,
         zero: 0,
     };
-    let is_sent = if length <= 2048 {
-        send::<2048>(&head)
-    } else if length <= 8192 {
-        send::<8192>(&head)
-    } else {
-        send::<COPY_LIMIT>(&head)
+    let is_sent = match length {
+        0..=1024 => send::<1024>(&head),
+        1025..=2048 => send::<2048>(&head),
+        2049..=4096 => send::<4096>(&head),
+        4097..=8192 => send::<8192>(&head),
+        8193..=16384 => send::<16384>(&head),
+        _ => send::<COPY_LIMIT>(&head),
     };
-    if !is_sent && !is_recheck {
+    if !is_sent && !matches!(reason, Reason::Recheck) {
         count(Loss::RingFullStack);
         // Forgotten again, so that the next allocation from there sends it.
         let _ = KNOWN_STACKS.remove(hash);
@@ -97,84 +135,112 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
     hash
 }
 
-/// A walk over a stack, piece by piece.
+/// A walk from frame to frame.
 struct Walk {
+    /// What is added to an address to find its rule.
+    key: u64,
+    /// The return address that was come to.
+    pc: u64,
+    /// Stack pointer and frame pointer behind the call that it belongs to.
     sp: u64,
-    /// Bytes to look at.
-    limit: u64,
+    fp: u64,
+    /// Stack pointer at the start.
+    bottom: u64,
     hash: u64,
-    /// Bytes that were looked at, or more where the last piece is the end.
-    read: u64,
+    end: u64,
 }
 
-/// The hash of what may be return addresses within `limit` bytes, and how many bytes could be read.
-#[inline(always)]
-fn fingerprint(hit: &Hit, start: &Start, kind: Kind, limit: u64) -> (u64, u64) {
-    let mut walk = Walk { sp: start.sp, limit, hash: seed(hit, start, kind), read: 0 };
-    each_piece(limit, look_at_piece, &raw mut walk);
-    (walk.hash, if walk.read < limit { walk.read } else { limit })
+impl Walk {
+    /// It ended where nothing leads on, or it has too many frames.
+    const CUT: u64 = 0;
+    /// It came to the outermost frame.
+    const WHOLE: u64 = 1;
+    /// It came to an address whose rule is not known.
+    const UNKNOWN: u64 = 2;
+
+    #[inline(always)]
+    const fn ends(&mut self, end: u64) -> i64 {
+        self.end = end;
+        1
+    }
 }
 
-/// Calls `look` for each piece of `bytes` bytes, until it says 1.
-///
-/// By a helper of the kernel: the verifier would follow a loop of ours through all of its rounds, which takes it minutes.
-#[inline(always)]
-fn each_piece<T>(bytes: u64, look: extern "C" fn(u32, *mut T) -> i64, context: *mut T) {
-    let pieces = (bytes + PIECE - 1) / PIECE;
-    // SAFETY: the kernel calls `look` with `context`, which outlives the call.
-    unsafe { bpf_loop(pieces as u32, look as *mut c_void, context.cast(), 0) };
-}
-
-/// Mixes the words of a piece that may be return addresses into the hash.
-extern "C" fn look_at_piece(index: u32, walk: *mut Walk) -> i64 {
-    // SAFETY: `fingerprint` gave a pointer to a walk that nothing else uses meanwhile.
+/// One frame further. 1 where the walk ends.
+extern "C" fn step(_: u32, walk: *mut Walk) -> i64 {
+    // SAFETY: `identify` gave a pointer to a walk that nothing else uses meanwhile.
     let walk = unsafe { &mut *walk };
-    let at = u64::from(index) * PIECE;
-    let mut piece = MaybeUninit::<[u64; PIECE_WORDS]>::uninit();
-    // SAFETY: `piece` has room for PIECE bytes; the helper checks the address that it reads from.
-    let failed =
-        unsafe { read_user(piece.as_mut_ptr().cast(), PIECE as u32, (walk.sp + at) as *const _) != 0 };
-    let Some(pages) = CODE_PAGES.get_ptr(0) else { return 1 };
-    if failed {
-        return 1;
+    // SAFETY: the value is copied out at once; a change meanwhile is a whole word.
+    let Some(rule) = (unsafe { RULES.get(walk.key | walk.pc) }).copied() else {
+        return walk.ends(Walk::UNKNOWN);
+    };
+    let base = match rule.from {
+        Rule::FROM_SP => walk.sp,
+        Rule::FROM_FP => walk.fp,
+        Rule::ROOT => return walk.ends(Walk::WHOLE),
+        _ => return walk.ends(Walk::UNKNOWN),
+    };
+    let cfa = base.wrapping_add(i64::from(rule.cfa_offset) as u64);
+    if cfa <= walk.sp || cfa - walk.bottom > COPY_LIMIT as u64 {
+        // Code that is compiled at run time marks its outermost frame so.
+        return walk.ends(if walk.fp == 0 { Walk::WHOLE } else { Walk::CUT });
     }
-    let mut hash = walk.hash;
-    let mut index = 0;
-    while index < PIECE_WORDS {
-        // SAFETY: the helper has filled all of `piece`, and `index` is below the number of its words.
-        let word = unsafe { piece.as_ptr().cast::<u64>().add(index).read() };
-        let place = at + 8 * index as u64;
-        let (page, bit) = code_bit(word);
-        // SAFETY: `pages` is a value of the map, and `page` below the number of its words.
-        let bits = unsafe { (&raw const (*pages).words).cast::<u64>().add(page).read() };
-        // Without a branch: the verifier would follow both ways of each.
-        let high = word >> CODE_BITS;
-        let is_high = (high | high.wrapping_neg()) >> 63;
-        let is_within = place.wrapping_sub(walk.limit) >> 63;
-        let is_code = (bits >> bit) & is_within & (is_high ^ 1) & 1;
-        let mixed = mix(hash, word ^ (place << CODE_BITS));
-        hash ^= (hash ^ mixed) & is_code.wrapping_neg();
-        index += 1;
+    // SAFETY: the helper checks the address and fails without touching anything.
+    let Ok([saved, address]) = (unsafe { bpf_probe_read_user((cfa - 16) as *const [u64; 2]) }) else {
+        return walk.ends(Walk::CUT);
+    };
+    if !is_code(address) {
+        return walk.ends(Walk::CUT);
     }
-    walk.hash = hash;
-    walk.read = at + PIECE;
+    if rule.fp_offset == -16 {
+        walk.fp = saved;
+    } else if rule.fp_offset != 0 {
+        let at = cfa.wrapping_add(i64::from(rule.fp_offset) as u64);
+        // SAFETY: as above.
+        let Ok(saved) = (unsafe { bpf_probe_read_user(at as *const u64) }) else {
+            return walk.ends(Walk::CUT);
+        };
+        walk.fp = saved;
+    }
+    walk.hash = mix(walk.hash, address);
+    walk.pc = address;
+    walk.sp = cfa;
     0
 }
 
-/// Sends a copy of `length` bytes of the stack.
+/// Whether there may be code at an address.
+#[inline(always)]
+fn is_code(address: u64) -> bool {
+    let Some(pages) = CODE_PAGES.get_ptr(0) else { return false };
+    let (word, bit) = code_bit(address);
+    // SAFETY: `pages` is a value of the map, and `word` below the number of its words.
+    let bits = unsafe { (&raw const (*pages).words).cast::<u64>().add(word).read() };
+    bits >> bit & 1 == 1 && address >= LOWEST_CODE && address < HIGHEST_CODE
+}
+
+/// Sends a copy of the stack: as many of its bytes as there are before what cannot be read.
 #[inline(always)]
 fn send<const N: usize>(head: &StackCopy) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Copy<N>>(0) else { return false };
     let record = entry.as_mut_ptr();
     // SAFETY: `record` points to the reservation, which has room for N bytes behind the head. The helper checks the
-    // address that it reads from; where that fails it fills with zeros. What is behind `length` is for nobody to read.
+    // address that it reads from. What is behind `length` is for nobody to read.
     unsafe {
         (*record).head = *head;
         let bytes = (&raw mut (*record).bytes).cast::<c_void>();
-        let length = if head.length > N as u32 { N as u32 } else { head.length };
+        let mut length = if head.length > N as u32 { N as u32 } else { head.length };
         if read_user(bytes, length, head.sp as *const _) != 0 {
-            (*record).head.length = 0;
+            // Where the outermost frame is not known the end of the stack may be nearer: page by page less is tried. The
+            // mask shows the verifier that it fits: a compiler that sees that, too, would leave it out.
+            let mask = black_box(N as u32 - 1);
+            let beyond = ((head.sp + u64::from(length)) & (PAGE - 1)) as u32;
+            length = length.wrapping_sub(if beyond == 0 { PAGE as u32 } else { beyond }) & mask;
+            let mut tries = 0;
+            while tries < TRIES && read_user(bytes, length & mask, head.sp as *const _) != 0 {
+                length = if length > PAGE as u32 { length - PAGE as u32 } else { 0 };
+                tries += 1;
+            }
         }
+        (*record).head.length = length;
     }
     entry.submit(emit::wake_flags());
     true

@@ -10,7 +10,7 @@ use aya_log_ebpf::info;
 use leaktrace_common::{Header, Kind, LifecycleRecord, Loss};
 
 use crate::{
-    emit,
+    copy, emit,
     maps::{CALLS, MAPPING_CALLS, MEASURES, TARGETS},
     registers::Hit,
     settings::{INITIAL_PID_NAMESPACE, MAPPINGS, PID_NAMESPACE_DEV, PID_NAMESPACE_INO},
@@ -50,6 +50,9 @@ fn announce(kind: Kind) -> Option<u32> {
         // SAFETY: the helper only reads the clock.
         time_ns: unsafe { bpf_ktime_get_ns() },
     };
+    if matches!(kind, Kind::Exec) {
+        copy::code_changes(header.process);
+    }
     emit::send(LifecycleRecord { header, pid, tid }, Loss::RingFullLifecycle);
     Some(pid)
 }
@@ -95,6 +98,7 @@ pub fn task_exit(_ctx: RawTracePointContext) -> i32 {
 pub fn objects_changed(ctx: ProbeContext) {
     let hit = Hit::of_probe(&ctx);
     let (pid, tid) = current().unwrap_or((0, 0));
+    copy::code_changes(hit.cookie.process);
     let header = emit::header(Kind::ObjectsChanged, &hit);
     emit::send(LifecycleRecord { header, pid, tid }, Loss::RingFullLifecycle);
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use leaktrace_common::{CallSlot, CodePages, Loss, MappingSlot, MeasureSlot};
+use leaktrace_common::{CallSlot, CodePages, Loss, MappingSlot, MeasureSlot, Rule};
 
 /// Records for user space, in the order in which they happened.
 #[map]
@@ -30,13 +30,17 @@ pub static KNOWN_STACKS: HashMap<u64, u32> = HashMap::with_max_entries(1 << 17, 
 #[map]
 pub static UNWIND: Array<u32> = Array::with_max_entries(1 << 16, 0);
 
+/// 1 where the code of a process has just changed, and the loader has not seen it. By index of the process.
+#[map]
+pub static UNSURE: Array<u32> = Array::with_max_entries(1 << 16, 0);
+
 /// Where there may be code.
 #[map]
 pub static CODE_PAGES: Array<CodePages> = Array::with_max_entries(1, 0);
 
-/// Where the stack of a thread ends, as the loader found it.
+/// How to come from a return address to the next.
 #[map]
-pub static THREAD_BASES: HashMap<u64, u64> = HashMap::with_max_entries(1 << 15, 0);
+pub static RULES: HashMap<u64, Rule> = HashMap::with_max_entries(1, 0);
 
 /// Traced processes: thread-group id to process index.
 #[map]

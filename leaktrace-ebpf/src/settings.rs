@@ -15,9 +15,10 @@ pub static MIN_SIZE: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static MAPPINGS: Global<u32> = Global::new(0);
 
-/// 1 where stacks may be copied: asked for, or possible, and the kernel has what it takes (5.17).
+/// Where stacks may be copied (the kernel has what it takes, 5.17): with more bytes than these in the ring, no stack is
+/// copied only because it cannot be followed to its end. Else 0.
 #[unsafe(no_mangle)]
-pub static COPIES: Global<u32> = Global::new(0);
+pub static COPY_ROOM: Global<u64> = Global::new(0);
 
 /// The reader is woken when this many bytes wait in the ring; below that it looks by itself now and then.
 #[unsafe(no_mangle)]

@@ -16,9 +16,8 @@ use crate::{
 const MAX_STACK_BYTES: u64 = 64 << 20;
 
 /// No code is mapped below this address (vm.mmap_min_addr), nor above the other.
-const LOWEST_CODE: u64 = 4096;
-const HIGHEST_CODE: u64 = 1 << CODE_BITS;
-pub const CODE_BITS: u32 = 47;
+pub const LOWEST_CODE: u64 = 4096;
+pub const HIGHEST_CODE: u64 = 1 << 47;
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 

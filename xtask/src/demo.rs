@@ -27,7 +27,7 @@ pub(crate) fn run(seconds: u32) -> Result<()> {
     println!("building leaktrace");
     let leaktrace = workspace::build_leaktrace(Profile::Release)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let program = workspace::compile_victim("demo_service", scratch.path())?;
+    let program = workspace::compile_victim("demo_service", scratch.path(), workspace::Frames::Kept)?;
     let service = Service::start(&program, seconds + 30)?;
     let pid = service.child.id();
     println!("the demo service runs as process {pid}: 2000 requests a second, one of its functions leaks");

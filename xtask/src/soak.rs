@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = Programs {
         root,
         leaktrace: workspace::build_leaktrace(Profile::Release)?,
-        churn: workspace::compile_victim("churn", scratch.path())?,
+        churn: workspace::compile_victim("churn", scratch.path(), workspace::Frames::Kept)?,
     };
     let soak = Soak { programs, scratch, time: Duration::from_secs(options.minutes * 60) };
     let mut failed = 0;

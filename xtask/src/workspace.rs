@@ -125,12 +125,23 @@ impl TestProgram {
     }
 }
 
+/// Whether a program keeps frame pointers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Frames {
+    Kept,
+    Omitted,
+}
+
 /// Compiles one of the C programs under `tests/victims` into `directory` and returns its path.
-pub(crate) fn compile_victim(name: &str, directory: &Path) -> Result<PathBuf> {
+pub(crate) fn compile_victim(name: &str, directory: &Path, frames: Frames) -> Result<PathBuf> {
     let source = root().join("tests/victims").join(format!("{name}.c"));
-    let program = directory.join(name);
+    let (flag, suffix) = match frames {
+        Frames::Kept => ("-fno-omit-frame-pointer", ""),
+        Frames::Omitted => ("-fomit-frame-pointer", "-nofp"),
+    };
+    let program = directory.join(format!("{name}{suffix}"));
     Cmd::new("cc")
-        .args(["-O1", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-pthread", "-o"])
+        .args(["-O1", "-g", flag, "-fno-optimize-sibling-calls", "-pthread", "-o"])
         .args([&program, &source])
         .run()
         .with_context(|| format!("cannot compile {}: is a C compiler installed?", source.display()))?;

@@ -161,7 +161,7 @@ pub struct CaptureOptions {
     /// How call stacks are followed
     ///
     /// `fp` follows frame pointers in the kernel: cheapest, but it ends at the first function that was compiled without.
-    /// `dwarf` copies a piece of the stack once for each call path and follows the unwind tables that every program has.
+    /// `dwarf` follows the unwind tables that every program has, at about the same price; its first stacks are copied.
     /// `auto` takes `fp` where all files of the process keep frame pointers, else `dwarf`.
     #[arg(long, value_enum, value_name = "HOW", default_value_t, help_heading = help::CAPTURE)]
     pub unwind: Unwind,

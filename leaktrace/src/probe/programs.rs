@@ -27,6 +27,10 @@ const LIFECYCLE: [(&str, &str); 3] = [
 /// Threads whose mapping calls are followed, as many as those of allocation calls.
 const MAX_THREADS: u32 = 1 << 15;
 
+/// Return addresses that stacks are followed from: a program of a hundred megabytes of code has some ten thousand on
+/// its way to allocations.
+const MAX_RULES: u32 = 1 << 18;
+
 /// What the programs are told before they are loaded.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -207,14 +211,16 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
     let initial = u32::from(settings.pid_namespace.is_none());
     let wake_bytes = u64::from(ring_size(settings.ring_bytes) / 16).min(1 << 18);
     let mappings = u32::from(settings.mappings);
-    let copies = u32::from(settings.copies);
+    let copy_room = if settings.copies { u64::from(ring_size(settings.ring_bytes) / 16) } else { 0 };
+    let rules = if settings.copies { MAX_RULES } else { 1 };
     let mapping_calls = if settings.mappings { MAX_THREADS } else { 1 };
     EbpfLoader::new()
         .btf(btf.as_ref())
         .map_max_entries(maps::EVENTS, ring_size(settings.ring_bytes))
         .map_max_entries(maps::KNOWN_STACKS, settings.max_stacks.max(1))
+        .map_max_entries(maps::RULES, rules)
         .map_max_entries(maps::MAPPING_CALLS, mapping_calls)
-        .override_global("COPIES", &copies, true)
+        .override_global("COPY_ROOM", &copy_room, true)
         .override_global("MAPPINGS", &mappings, true)
         .override_global("MIN_SIZE", &settings.min_size, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
@@ -248,8 +254,9 @@ fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, Failure> {
 fn copy_maps(ebpf: &mut Ebpf) -> Result<CopyMaps, Failure> {
     Ok(CopyMaps::new(
         Array::try_from(take_map(ebpf, maps::CODE_PAGES)?).map_err(map_failure)?,
-        HashMap::try_from(take_map(ebpf, maps::THREAD_BASES)?).map_err(map_failure)?,
+        HashMap::try_from(take_map(ebpf, maps::RULES)?).map_err(map_failure)?,
         HashMap::try_from(take_map(ebpf, maps::KNOWN_STACKS)?).map_err(map_failure)?,
+        Array::try_from(take_map(ebpf, maps::UNSURE)?).map_err(map_failure)?,
     ))
 }
 

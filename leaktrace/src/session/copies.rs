@@ -1,12 +1,16 @@
 //! Copies of stacks in a live run: unwound as they come out of the ring, so that everything behind it sees return
-//! addresses only.
+//! addresses only; and the rules that the programs learn from them.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
 
-use leaktrace_common::{Header, Kind, MAX_FRAMES, StackCopy, StackRecord};
+use leaktrace_common::{Header, Kind, MAX_FRAMES, Reason, StackCopy, StackRecord};
 use rustc_hash::FxHashMap;
 use zerocopy::IntoBytes as _;
 
+use super::engine::code_ranges;
 use crate::{
     probe::copies::CopyMaps,
     target::maps,
@@ -17,41 +21,57 @@ use crate::{
 const PREFIX: usize = size_of::<StackRecord>() - MAX_FRAMES * size_of::<u64>();
 /// Call paths that are remembered to be compared later.
 const MAX_PATHS: usize = 1 << 20;
+/// How long after its code has changed a process may still change more of it: a program maps its libraries one by one.
+const SETTLING: Duration = Duration::from_millis(20);
+/// How long to wait before the mappings of a process are read again for an address that is no known code; longer and
+/// longer while that brings nothing.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
 /// Unwinds the copies of one run.
 pub(super) struct Copies {
     maps: CopyMaps,
     files: Files,
     processes: HashMap<u16, Traced>,
-    /// The hash of the call path behind each fingerprint.
+    /// The hash of the call path behind each hash of the programs'.
     paths: FxHashMap<u64, u64>,
-    /// Fingerprints that were seen with two call paths.
-    disagreements: u64,
-    /// Stacks whose outer frames are missing.
-    cut: u64,
 }
 
+/// The code of one process.
 struct Traced {
     pid: u32,
     unwinder: Process,
     ranges: Vec<(u64, u64)>,
+    /// When the code that has just changed is taken to stand still.
+    settled: Option<Instant>,
+    /// Return addresses whose rule was told.
+    ruled: BTreeSet<u64>,
+    /// When the mappings may be read again, and how long to wait then.
+    look: (Instant, Duration),
+}
+
+impl Traced {
+    fn knows(&self, address: u64) -> bool {
+        let after = self.ranges.partition_point(|&(start, _)| start <= address);
+        after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|&(_, end)| address < end)
+    }
 }
 
 impl Copies {
     pub(super) fn new(maps: CopyMaps) -> Self {
-        Self {
-            maps,
-            files: Files::default(),
-            processes: HashMap::new(),
-            paths: FxHashMap::default(),
-            disagreements: 0,
-            cut: 0,
-        }
+        Self { maps, files: Files::default(), processes: HashMap::new(), paths: FxHashMap::default() }
     }
 
     /// A process is traced from now on.
     pub(super) fn begin(&mut self, process: u16, pid: u32) {
-        self.processes.insert(process, Traced { pid, unwinder: Process::default(), ranges: Vec::new() });
+        let traced = Traced {
+            pid,
+            unwinder: Process::default(),
+            ranges: Vec::new(),
+            settled: None,
+            ruled: BTreeSet::new(),
+            look: (Instant::now(), LOOK_AGAIN.0),
+        };
+        self.processes.insert(process, traced);
     }
 
     /// A process is gone.
@@ -59,45 +79,113 @@ impl Copies {
         self.processes.remove(&process);
     }
 
-    /// The code of a process lies in these ranges now.
-    pub(super) fn code(&mut self, process: u16, ranges: &[(u64, u64)]) {
-        let Some(traced) = self.processes.get_mut(&process).filter(|traced| traced.ranges != ranges) else {
-            return;
-        };
-        traced.ranges = ranges.to_vec();
-        if let Ok(mapped) = maps::read(traced.pid) {
-            traced.unwinder.map(traced.pid, &mapped, &mut self.files);
+    /// The code of a process has changed, and may go on to do so for a while. Until it is settled the programs copy each
+    /// stack.
+    pub(super) fn changes(&mut self, process: u16) {
+        if let Some(traced) = self.processes.get_mut(&process) {
+            traced.settled = Some(Instant::now() + SETTLING);
+            traced.look = (Instant::now(), LOOK_AGAIN.0);
+        }
+    }
+
+    /// Looks at the processes whose code has settled.
+    pub(super) fn settle(&mut self) {
+        let now = Instant::now();
+        let is_settled = |traced: &Traced| traced.settled.is_some_and(|settled| settled <= now);
+        let settled: Vec<u16> = self
+            .processes
+            .iter()
+            .filter(|(_, traced)| is_settled(traced))
+            .map(|(process, _)| *process)
+            .collect();
+        for process in settled {
+            self.look(process);
+            self.maps.sure(process);
+            if let Some(traced) = self.processes.get_mut(&process) {
+                traced.settled = None;
+            }
+        }
+    }
+
+    /// Reads where all processes have code now.
+    pub(super) fn look_at_all(&mut self) {
+        for process in self.processes.keys().copied().collect::<Vec<_>>() {
+            self.look(process);
+        }
+    }
+
+    /// Reads where a process has code now. True if that has changed.
+    pub(super) fn look(&mut self, process: u16) -> bool {
+        let Some(traced) = self.processes.get_mut(&process) else { return false };
+        let Ok(mapped) = maps::read(traced.pid) else { return false };
+        let ranges = code_ranges(&mapped);
+        if traced.ranges == ranges {
+            return false;
+        }
+        traced.ranges = ranges;
+        for (start, end) in traced.unwinder.map(traced.pid, &mapped, &mut self.files) {
+            for address in traced.ruled.extract_if(start..end, |_| true) {
+                self.maps.forget(process, address);
+            }
         }
         let all = self.processes.values().flat_map(|traced| traced.ranges.iter().copied());
-        self.maps.code(&code_pages(all));
+        if let Some(pages) = code_pages(all) {
+            self.maps.code(&pages);
+        }
+        true
     }
 
     /// The stack of a copy, as a record of return addresses; nothing where it only confirms what is known.
     pub(super) fn unwind(&mut self, record: &[u8]) -> Option<Vec<u8>> {
         let copied = Copied::read(record)?;
         let head = copied.head;
-        let traced = self.processes.get_mut(&head.header.process)?;
-        let (frames, end) = traced.unwinder.walk(&copied);
-        match end {
-            End::Root(base) => self.maps.base(head.thread, base),
-            End::Cut => self.cut += 1,
-        }
+        let (frames, end) = self.walk(&copied)?;
+        self.tell_rules(head.header.process, &frames);
         let path = path_hash(&frames);
-        match self.paths.get(&head.hash) {
-            Some(known) if head.is_recheck != 0 => {
-                if *known != path {
-                    self.disagreements += 1;
-                    self.maps.ambiguous(head.hash);
-                }
-                None
+        if head.reason == Reason::Recheck as u8
+            && let Some(known) = self.paths.get(&head.hash)
+        {
+            if *known != path {
+                tracing::debug!("two call paths behind one hash: its stacks are copied from now on");
+                self.maps.ambiguous(head.hash);
             }
-            _ => {
-                if self.paths.len() < MAX_PATHS {
-                    self.paths.insert(head.hash, path);
-                }
-                Some(stack_record(&head, &frames, end))
+            return None;
+        }
+        if head.reason != Reason::Once as u8 && self.paths.len() < MAX_PATHS {
+            self.paths.insert(head.hash, path);
+        }
+        Some(stack_record(&head, &frames, end))
+    }
+
+    /// Tells the programs how to follow these frames by themselves.
+    fn tell_rules(&mut self, process: u16, frames: &[u64]) {
+        let Some(traced) = self.processes.get_mut(&process) else { return };
+        for &frame in frames {
+            if traced.knows(frame) && traced.ruled.insert(frame) {
+                let rule = traced.unwinder.rule(frame);
+                tracing::debug!("rule {frame:x} {rule:?}");
+                self.maps.rule(process, frame, rule);
             }
         }
+    }
+
+    /// Walks; where it meets an address that is no known code, once more when the code is known.
+    fn walk(&mut self, copied: &Copied<'_>) -> Option<(Vec<u64>, End)> {
+        let process = copied.head.header.process;
+        let traced = self.processes.get_mut(&process)?;
+        let walked = traced.unwinder.walk(copied);
+        let now = Instant::now();
+        let (due, pause) = traced.look;
+        if now < due || walked.0.iter().all(|&frame| traced.knows(frame)) {
+            return Some(walked);
+        }
+        traced.look = (now + pause, (pause * 2).min(LOOK_AGAIN.1));
+        if !self.look(process) {
+            return Some(walked);
+        }
+        let traced = self.processes.get_mut(&process)?;
+        traced.look.1 = LOOK_AGAIN.0;
+        Some(traced.unwinder.walk(copied))
     }
 }
 

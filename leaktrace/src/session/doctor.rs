@@ -123,7 +123,7 @@ fn programs(system: &System) -> Check {
         max_stacks: 16,
         min_size: 0,
         mappings: false,
-        copies: copies_stacks(system),
+        copies: copies_stacks(system, 32 << 20),
         links: links(Links::Auto, system),
         log_level: 0,
         pid_namespace: None,
@@ -285,8 +285,8 @@ fn frame_pointers(pid: u32, maps: &[Mapping], report: &mut DoctorReport) {
         _ => check(
             "frame pointers",
             Status::Warning,
-            format!("missing in {}: stacks that come through end there", some_of(&without)),
-            Some("compile with -fno-omit-frame-pointer to see whole stacks; the direct caller is known without"),
+            format!("missing in {}: stacks are followed by unwind tables", some_of(&without)),
+            None,
         ),
     });
 }

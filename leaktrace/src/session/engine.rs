@@ -240,15 +240,21 @@ impl EventThread {
                     copies.begin(*process, *pid);
                 }
             }
+            // JIT compilers add code without telling, which walks stop at until then.
+            Fact::Tick(_) => {
+                if let Some(copies) = &mut self.copies {
+                    copies.look_at_all();
+                }
+            }
             Fact::Gone { process, .. } => {
                 self.processes.remove(process);
                 if let Some(copies) = &mut self.copies {
                     copies.end(*process);
                 }
             }
-            Fact::Code { process, ranges } => {
+            Fact::Code { process, .. } => {
                 if let Some(copies) = &mut self.copies {
-                    copies.code(*process, ranges);
+                    copies.look(*process);
                 }
                 if let Some(watched) = self.processes.get_mut(process) {
                     watched.generation += 1;
@@ -261,6 +267,9 @@ impl EventThread {
 
     /// Takes what waits in the ring. A target that never rests must not keep us here for ever.
     fn drain(&mut self, until: Until) {
+        if let Some(copies) = &mut self.copies {
+            copies.settle();
+        }
         let mut rare = Vec::new();
         let mut records = 0;
         let mut batches = 0;
@@ -308,6 +317,9 @@ impl EventThread {
                 return;
             }
             Event::Exec { .. } => {
+                if let Some(copies) = &mut self.copies {
+                    copies.changes(process);
+                }
                 self.heaps.retain(|(of, _)| *of != process);
                 Happening::Exec(process)
             }
@@ -321,7 +333,12 @@ impl EventThread {
                 }
                 Happening::Heap(process, *object)
             }
-            Event::ObjectsChanged { .. } => Happening::ObjectsChanged(process),
+            Event::ObjectsChanged { .. } => {
+                if let Some(copies) = &mut self.copies {
+                    copies.changes(process);
+                }
+                Happening::ObjectsChanged(process)
+            }
             Event::Fork { .. } => Happening::Fork,
             _ => return,
         };
@@ -343,9 +360,6 @@ impl EventThread {
         if self.pipeline.code(process) != Some(ranges.as_slice()) {
             watched.maps_pause = PAUSE.0;
             watched.generation += 1;
-            if let Some(copies) = &mut self.copies {
-                copies.code(process, &ranges);
-            }
             self.step(Input::Fact(Fact::Code { process, ranges }));
         }
     }

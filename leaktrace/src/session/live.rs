@@ -74,11 +74,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let js_sites = if options.capture.js_sites { Some(JsSites::start(&process, options)?) } else { None };
 
     let settings = settings(options, general, &system);
-    let stacks = Stacks { asked: options.capture.unwind, can_copy: settings.copies };
-    if options.capture.unwind == Unwind::Dwarf && !settings.copies {
-        let message = "--unwind dwarf needs Linux 5.17 or newer: this kernel has no bpf_loop";
-        return Err(Failure::new(ExitCode::Unsupported, message));
-    }
+    let stacks = stacks(options, &settings)?;
     let mut programs = Programs::load(&settings)?;
     sinks::log_programs(&mut programs);
     let ring =
@@ -151,6 +147,14 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     supervisor.end(reason, options.view.dump_live.clone())
 }
 
+fn stacks(options: &TraceOptions, settings: &Settings) -> Result<Stacks, Failure> {
+    if options.capture.unwind == Unwind::Dwarf && !settings.copies {
+        let message = "--unwind dwarf needs Linux 5.17 or newer, and a ring of 256 KiB or more";
+        return Err(Failure::new(ExitCode::Unsupported, message));
+    }
+    Ok(Stacks { asked: options.capture.unwind, can_copy: settings.copies })
+}
+
 fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -> Settings {
     let foreign = system.pid_namespace.filter(|namespace| !namespace.is_initial());
     Settings {
@@ -158,7 +162,7 @@ fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -
         max_stacks: options.tuning.max_stacks,
         min_size: options.capture.min_size,
         mappings: options.capture.mmap,
-        copies: options.capture.unwind != Unwind::Fp && copies_stacks(system),
+        copies: options.capture.unwind != Unwind::Fp && copies_stacks(system, options.tuning.ring_size),
         links: links(options.tuning.links, system),
         log_level: match general.verbose {
             0 => 0,

@@ -1,12 +1,14 @@
 //! Stacks of code that keeps no frame pointers: from a copy of a piece of the stack to return addresses.
 //!
-//! The BPF programs send a copy once for each call path that they take for new. Here it is followed from frame to frame
-//! by the unwind tables of the mapped files, and by frame pointers where there are none (code that was compiled at run
-//! time). The copy itself goes nowhere else. Tables are the target's, and hostile: what they say is bounded, and a panic
+//! The BPF programs send a copy once for each new call path, and where they lack a rule to go on. Here it is followed from
+//! frame to frame by the unwind tables of the mapped files, and by frame pointers where there are none (code that was
+//! compiled at run time); and rules are made of the tables, by which the programs follow the next stacks themselves. The copy itself goes nowhere else. Tables are the target's, and hostile: what they say is bounded, and a panic
 //! over them costs the stack, not the trace.
 
 mod modules;
 mod pages;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod walk;
 
@@ -54,8 +56,8 @@ impl<'a> Copied<'a> {
 /// Where a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// At the outermost frame of the thread, which ends at this stack pointer.
-    Root(u64),
+    /// At the outermost frame of the thread.
+    Root,
     /// Before it: the copy was too short, there are too many frames, or the tables say nothing or nonsense.
     Cut,
 }
@@ -82,8 +84,8 @@ impl Default for Process {
 }
 
 impl Process {
-    /// Takes over what the process has mapped now.
-    pub fn map(&mut self, pid: u32, maps: &[Mapping], files: &mut Files) {
+    /// Takes over what the process has mapped now; gives the ranges in which other code lies than before.
+    pub fn map(&mut self, pid: u32, maps: &[Mapping], files: &mut Files) -> Vec<(u64, u64)> {
         let code = maps.iter().filter(|mapping| mapping.executable);
         let now: FxHashMap<u64, (u64, FileId, &Mapping)> = code
             .filter_map(|mapping| Some((mapping.start, (mapping.end, mapping.file_id()?, mapping))))
@@ -96,8 +98,9 @@ impl Process {
             })
             .map(|(start, _)| *start)
             .collect();
+        let mut changed = Vec::new();
         for start in gone {
-            self.loaded.remove(&start);
+            changed.extend(self.loaded.remove(&start).map(|loaded| (start, loaded.end)));
             self.unwinder.remove_module(start);
             self.checked.clear();
         }
@@ -106,11 +109,13 @@ impl Process {
                 continue;
             }
             if let Some((loaded, module)) = files.load(pid, mapping) {
+                changed.push((start, loaded.end));
                 self.loaded.insert(start, loaded);
                 self.unwinder.add_module(module);
                 self.checked.clear();
             }
         }
+        changed
     }
 
     /// The tables for an address, if it lies in a file that has some.

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use framehop::{ExplicitModuleSectionInfo, Module};
+use leaktrace_common::Rule;
 use rustc_hash::FxHashMap;
 
 use crate::target::{
@@ -43,6 +44,11 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// How to come from a return address to the next frame; `address` lies within the call before it.
+    pub(super) fn rule_at(&self, address: u64) -> Rule {
+        self.tables.rule_at(address.wrapping_sub(self.bias))
+    }
+
     /// Whether the tables may be followed at an address in memory.
     pub(super) fn is_sane_at(&self, address: u64) -> bool {
         self.tables.ends_at(address.wrapping_sub(self.bias))
@@ -62,6 +68,14 @@ struct Known {
 }
 
 impl Files {
+    /// Makes a file known that was read already, as tests and fuzzing do.
+    pub fn add(&mut self, object: Object) {
+        let known = object.unwind_tables().map(|tables| (object.identity, tables));
+        if let Some((file, tables)) = known {
+            self.known.insert(file, Some(Known { object: Arc::new(object), tables: Arc::new(tables) }));
+        }
+    }
+
     /// The tables of a mapping; `None` where it has none.
     pub(super) fn load(&mut self, pid: u32, mapping: &Mapping) -> Option<(Loaded, Module<Bytes>)> {
         let file = mapping.file_id()?;

@@ -1,9 +1,9 @@
 //! The walk over one copy.
 
 use framehop::{FrameAddress, Unwinder as _, x86_64::UnwindRegsX86_64};
-use leaktrace_common::MAX_FRAMES;
+use leaktrace_common::{MAX_FRAMES, Rule};
 
-use super::{Copied, End, MAX_CHECKED, Process};
+use super::{Copied, End, MAX_CHECKED, Process, modules::Loaded};
 use crate::panics::catch;
 
 /// No code is mapped below.
@@ -26,11 +26,22 @@ impl Process {
             let step = catch(|| self.unwinder.unwind_frame(address, &mut regs, &mut self.cache, &mut word));
             match step {
                 Some(Ok(Some(caller))) if caller >= LOWEST_CODE => frames.push(caller),
-                Some(Ok(_)) => return (frames, End::Root(regs.sp())),
+                Some(Ok(_)) => return (frames, End::Root),
                 Some(Err(_)) | None => return (frames, End::Cut),
             }
         }
         (frames, End::Cut)
+    }
+
+    /// How to come from a return address to the next frame outwards.
+    pub fn rule(&mut self, return_address: u64) -> Rule {
+        const BEYOND: Rule = Rule { from: Rule::BEYOND, ..Rule::FRAME_POINTER };
+        let address = return_address.wrapping_sub(1);
+        if !self.may_follow(address) {
+            return BEYOND;
+        }
+        let rule = |loaded: &Loaded| catch(|| loaded.rule_at(address)).unwrap_or(BEYOND);
+        self.loaded_at(address).map_or(Rule::FRAME_POINTER, rule)
     }
 
     /// Whether the tables at an address come to an end.

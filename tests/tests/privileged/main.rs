@@ -15,6 +15,7 @@ mod javascript;
 mod links;
 mod mappings;
 mod programs;
+mod stacks;
 mod survival;
 mod trees;
 mod v8;
@@ -42,6 +43,7 @@ fn main() {
     for group in [
         exactness::CASES,
         links::CASES,
+        stacks::CASES,
         mappings::CASES,
         allocators::CASES,
         survival::CASES,

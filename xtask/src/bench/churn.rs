@@ -1,6 +1,7 @@
 //! Nanoseconds per malloc+free pair on a program that does nothing else.
 
 use std::io::{BufRead, BufReader, Write as _};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -23,21 +24,26 @@ struct Sample {
 }
 
 /// Measures with each number of threads and prints the table.
-pub(super) fn run(programs: &Programs, threads: &[u32], rounds: u32, seconds: u32) -> Result<()> {
+pub(super) fn run(
+    programs: &Programs,
+    (name, churn): (&str, &Path),
+    threads: &[u32],
+    (rounds, seconds): (u32, u32),
+) -> Result<()> {
     let mut cost = Table::new(
-        format!("churn: ns per malloc+free pair, medians of {rounds} rounds of {seconds} s"),
+        format!("{name}: ns per malloc+free pair, medians of {rounds} rounds of {seconds} s"),
         &["threads", "untraced", "leaktrace", "added", "bcc shape", "added", "leaktrace/bcc"],
     );
     let mut account = Table::new(
-        "churn: what the tracers say of themselves",
+        format!("{name}: what the tracers say of themselves"),
         &["threads", "events/s", "lost", "own CPU s", "own MiB", "bcc events", "bcc lost"],
     );
     for &threads in threads {
         let mut samples = Vec::new();
         for round in 1..=rounds {
             for variant in Variant::ALL {
-                eprintln!("churn, {threads} threads, round {round} of {rounds}: {variant:?}");
-                samples.push(sample(programs, variant, threads, seconds)?);
+                eprintln!("{name}, {threads} threads, round {round} of {rounds}: {variant:?}");
+                samples.push(sample(programs, churn, variant, (threads, seconds))?);
             }
         }
         let middle = |variant, value: fn(&Sample) -> f64| {
@@ -81,8 +87,13 @@ fn losses(samples: &[Sample], variant: Variant, value: fn(&Sample) -> u64) -> u6
 }
 
 /// Starts the program, attaches the tracer while it waits, and lets it go.
-fn sample(programs: &Programs, variant: Variant, threads: u32, seconds: u32) -> Result<Sample> {
-    let command = Cmd::new(&programs.churn).args([
+fn sample(
+    programs: &Programs,
+    churn: &Path,
+    variant: Variant,
+    (threads, seconds): (u32, u32),
+) -> Result<Sample> {
+    let command = Cmd::new(churn).args([
         "--threads",
         &threads.to_string(),
         "--seconds",

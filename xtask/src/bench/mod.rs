@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::command::find_program;
 use crate::privilege::Root;
-use crate::workspace::{self, Profile};
+use crate::workspace::{self, Frames, Profile};
 
 mod bcc;
 mod churn;
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, redis, node, v8, pipeline, pipeline-sites, verdicts,
+    /// Runs only the benches whose name contains this: churn, churn-nofp, redis, node, v8, pipeline, pipeline-sites, verdicts,
     /// snapshot.
     #[arg(long, default_value = "")]
     filter: String,
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let (megabytes, rounds) = if options.quick { (20, 1) } else { (320, 3) };
         snapshot::run(megabytes, rounds)?;
     }
-    if !["churn", "redis", "node", "v8"].into_iter().any(chosen) {
+    if !["churn", "churn-nofp", "redis", "node", "v8"].into_iter().any(chosen) {
         return Ok(());
     }
     let root = Root::find();
@@ -63,11 +63,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = Programs {
         root,
         leaktrace: workspace::build_leaktrace(Profile::Release)?,
-        churn: workspace::compile_victim("churn", scratch.path())?,
+        churn: workspace::compile_victim("churn", scratch.path(), Frames::Kept)?,
     };
     let (rounds, seconds, requests) = if options.quick { (1, 1, 20_000) } else { (5, 3, 200_000) };
     if chosen("churn") {
-        churn::run(&programs, &[1, 2, 8], rounds, seconds)?;
+        churn::run(&programs, ("churn", &programs.churn), &[1, 2, 8], (rounds, seconds))?;
+    }
+    if chosen("churn-nofp") {
+        let program = workspace::compile_victim("churn", scratch.path(), Frames::Omitted)?;
+        let name = "churn without frame pointers";
+        churn::run(&programs, (name, &program), &[1, 8], (rounds, seconds))?;
     }
     if chosen("v8") {
         v8::run(&programs, if options.quick { 2 } else { 12 }, seconds)?;

@@ -81,8 +81,8 @@ impl Linker for MultiLinks {
 
 /// The type information of a program that aya has loaded: all programs of the object share it.
 fn types(ebpf: &Ebpf) -> Result<OwnedFd, LinkError> {
-    let infos = ebpf.programs().filter_map(|(_, program)| program.info().ok());
-    let id = infos.filter_map(|info| info.btf_id()).next();
+    let mut infos = ebpf.programs().filter_map(|(_, program)| program.info().ok());
+    let id = infos.find_map(|info| info.btf_id());
     let id = id.ok_or_else(|| LinkError::Object("no program with type information is loaded".to_owned()))?;
     Ok(kernel::types_by_id(id)?)
 }

@@ -84,6 +84,7 @@ fn no_child_is_left_behind() {
 #[test]
 fn a_return_probe_is_tried_for_real() {
     let settings = Settings {
+        copies: false,
         ring_bytes: 1 << 16,
         max_stacks: 64,
         min_size: 0,

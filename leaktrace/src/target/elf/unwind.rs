@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{
-    BaseAddresses, CallFrameInstruction, CallFrameInstructionIter, EhFrame, EhFrameHdr, Encoding,
-    EndianSlice, FrameDescriptionEntry, LittleEndian, Operation, Reader, UnwindSection as _,
+    BaseAddresses, CallFrameInstruction, CallFrameInstructionIter, CfaRule, EhFrame, EhFrameHdr, Encoding,
+    EndianSlice, FrameDescriptionEntry, LittleEndian, Operation, Reader, Register, RegisterRule,
+    UnwindContext, UnwindSection as _, UnwindTableRow,
 };
+use leaktrace_common::Rule;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
 
@@ -17,6 +19,8 @@ use super::source::Bounded;
 const MAX_TABLES: usize = 64 << 20;
 /// Tables without an index are searched from the start each time, so only small ones.
 const MAX_UNINDEXED: usize = 4 << 20;
+/// A frame that only user space can follow.
+const BEYOND: Rule = Rule { from: Rule::BEYOND, ..Rule::FRAME_POINTER };
 /// Of one piece of code no more instructions are looked at.
 const MAX_INSTRUCTIONS: usize = 4096;
 /// Addresses have eight bytes.
@@ -131,6 +135,20 @@ impl UnwindTables {
         })
     }
 
+    /// How to come from a return address to that of the next frame outwards; `address` is one that the call before it
+    /// covers. Where the tables say nothing, by frame pointer.
+    pub fn rule_at(&self, address: u64) -> Rule {
+        let (at, bytes) = &self.frames;
+        let frames = EhFrame::new(bytes, LittleEndian);
+        let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
+        let Some(entry) = self.entry_at(address).filter(|entry| entry.contains(address)) else {
+            return Rule::FRAME_POINTER;
+        };
+        let mut context = UnwindContext::new();
+        let row = entry.unwind_info_for_address(&frames, &bases, &mut context, address);
+        row.ok().and_then(rule).unwrap_or(BEYOND)
+    }
+
     fn entry_at(&self, address: u64) -> Option<Entry<'_>> {
         let (at, bytes) = &self.frames;
         let frames = EhFrame::new(bytes, LittleEndian);
@@ -144,6 +162,30 @@ impl UnwindTables {
         };
         entry.ok()
     }
+}
+
+/// A row of the tables as a rule; `None` where that cannot be said so shortly.
+fn rule(row: &UnwindTableRow<usize>) -> Option<Rule> {
+    const RSP: Register = Register(7);
+    const RBP: Register = Register(6);
+    const RETURN_ADDRESS: Register = Register(16);
+    match row.register(RETURN_ADDRESS) {
+        Some(RegisterRule::Undefined) => return Some(Rule { from: Rule::ROOT, ..Rule::FRAME_POINTER }),
+        Some(RegisterRule::Offset(-8)) => {}
+        _ => return None,
+    }
+    let CfaRule::RegisterAndOffset { register, offset } = *row.cfa() else { return None };
+    let from = match register {
+        RSP => Rule::FROM_SP,
+        RBP => Rule::FROM_FP,
+        _ => return None,
+    };
+    let fp_offset = match row.register(RBP) {
+        None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => 0,
+        Some(RegisterRule::Offset(offset)) => i16::try_from(offset).ok()?,
+        _ => return None,
+    };
+    Some(Rule { cfa_offset: i32::try_from(offset).ok()?, fp_offset, from, zero: 0 })
 }
 
 /// Whether no expression among the instructions jumps.
