@@ -16,7 +16,7 @@ use super::{
     ranking::View,
     recorder::Recorder,
     safety::{NOP5, check_system, decide_returns, gone, links},
-    sinks,
+    sinks, stacks,
     supervisor::{Signals, Supervisor, Traced},
     under_way::UnderWay,
 };
@@ -67,6 +67,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     if let Some(path) = &options.view.dump_live {
         crate::output::dump::create_private(path)?;
     }
+    stacks::create(&options.view.stacks, None)?;
 
     // Asked for before anything is attached: where it is refused, nothing was touched.
     let signals = if options.capture.js_sites { Some(Signals::listen()?) } else { None };
@@ -109,6 +110,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         output,
         recorder,
         fail_on_leak: options.verdicts.fail_on_leak,
+        stacks: options.view.stacks.clone(),
         happenings,
         first,
     })?;
