@@ -2,6 +2,7 @@
 
 mod js;
 mod mappings;
+mod stacks;
 mod verdicts;
 
 use bytes::Bytes;

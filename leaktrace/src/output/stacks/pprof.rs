@@ -81,7 +81,7 @@ impl<'a> Builder<'a> {
         let places = sample.frames.split_inclusive(|frame| !frame.inlined);
         let mut location_id: Vec<u64> = places.map(|place| self.location(sample.pid, place)).collect();
         if let Some(missing) = sample.missing() {
-            let line = Line { function_id: self.function(missing, ""), line: 0, column: 0 };
+            let line = Line { function_id: self.function(missing, ""), number: 0, column: 0 };
             location_id.push(self.location_at(0, 0, vec![line]));
         }
         let Values { live_count, live_bytes, allocs, alloc_bytes } = sample.values;
@@ -128,8 +128,8 @@ impl<'a> Builder<'a> {
 
     fn line(&mut self, frame: &Frame) -> Line {
         let function_id = self.function(&name(frame), frame.file.as_deref().unwrap_or(""));
-        let number = |number: Option<u32>| number.map_or(0, i64::from);
-        Line { function_id, line: number(frame.line), column: number(frame.column) }
+        let known = |number: Option<u32>| number.map_or(0, i64::from);
+        Line { function_id, number: known(frame.line), column: known(frame.column) }
     }
 
     fn function(&mut self, name: &str, file: &str) -> u64 {

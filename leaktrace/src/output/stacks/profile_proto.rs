@@ -61,6 +61,7 @@ pub(super) struct Label {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
+#[expect(clippy::struct_excessive_bools, reason = "so the format has them")]
 pub(super) struct Mapping {
     #[prost(uint64, tag = "1")]
     pub(super) id: u64,
@@ -98,7 +99,7 @@ pub(super) struct Line {
     #[prost(uint64, tag = "1")]
     pub(super) function_id: u64,
     #[prost(int64, tag = "2")]
-    pub(super) line: i64,
+    pub(super) number: i64,
     #[prost(int64, tag = "3")]
     pub(super) column: i64,
 }

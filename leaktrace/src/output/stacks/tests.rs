@@ -135,7 +135,7 @@ fn pprof_has_a_location_for_each_call_with_what_was_inlined_there() {
     assert_eq!(read.location.len(), 3);
     let leak = &read.sample[0].location_id;
     let innermost = location(leak[0]);
-    let lines: Vec<_> = innermost.line.iter().map(|line| (function(line.function_id), line.line)).collect();
+    let lines: Vec<_> = innermost.line.iter().map(|line| (function(line.function_id), line.number)).collect();
     assert_eq!((lines, innermost.address), (vec![("push", 3), ("remember", 5)], 0x100f));
     assert_eq!((leak.len(), leak[1]), (2, read.sample[2].location_id[0]));
     let mapping = |id: u64| read.mapping.iter().find(|mapping| mapping.id == id).unwrap();
