@@ -84,7 +84,9 @@ fn frames() -> Vec<Frame> {
 
 fn events(records: &[Vec<u8>]) -> Input {
     let mut batch = BatchWriter::default();
-    records.iter().for_each(|record| batch.push(record));
+    for record in records {
+        batch.push(record);
+    }
     Input::Events(batch.take())
 }
 

@@ -91,7 +91,7 @@ impl<'a> Builder<'a> {
         match sample.kind {
             SiteKind::Heap => {}
             SiteKind::Mapping => label.push(self.label("kind", "mapped")),
-            SiteKind::Js => label.push(self.label("kind", "JavaScript, sampled")),
+            SiteKind::Js => label.push(self.label("kind", "javascript")),
         }
         if let Some(verdict) = sample.verdict {
             label.push(self.label("verdict", leak::verdict(verdict)));
