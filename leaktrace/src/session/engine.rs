@@ -377,21 +377,27 @@ impl EventThread {
     }
 
     fn ask_for_unseen(&mut self, most: usize) {
+        let mut left = most;
         for process in self.processes.keys().copied().collect::<Vec<_>>() {
-            self.ask_for_all_names(process, most);
+            left = left.saturating_sub(self.ask_for_all_names(process, left));
         }
     }
 
-    /// Asks for the names of so many sites of a process that nobody sees, where a file is to tell of them.
-    fn ask_for_all_names(&mut self, process: u16, most: usize) {
-        let Some(watched) = self.processes.get(&process).filter(|_| !self.stacks.is_none()) else { return };
+    /// Asks for the names of so many sites of a process that nobody sees, where a file is to tell of them. Gives how many
+    /// were asked for.
+    fn ask_for_all_names(&mut self, process: u16, most: usize) -> usize {
+        let wanted = !self.stacks.is_none() && most > 0;
+        let Some(watched) = self.processes.get(&process).filter(|_| wanted) else { return 0 };
         let (pid, generation) = (watched.pid, watched.generation);
-        for (site, addresses) in self.pipeline.unnamed_for_stacks(process, most) {
+        let unnamed = self.pipeline.unnamed_for_stacks(process, most);
+        let count = unnamed.len();
+        for (site, addresses) in unnamed {
             if !self.symbolizer.request(Request { process, pid, site, generation, addresses }) {
                 break;
             }
             self.quiet.insert(site);
         }
+        count
     }
 
     /// Waits for the names that are missing, though not for ever.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use leaktrace_tests::{Build, Ended, Language, Leaktrace, Ledger, Victim};
+use leaktrace_tests::{Build, Ended, Language, Leaktrace, Ledger, Victim, altered_code};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -15,8 +15,10 @@ pub(crate) const CASES: &[Case] = &[
     ("exports::a_leak_is_on_top_of_all", a_leak),
     ("exports::of_a_command_that_exits", of_a_command),
     ("exports::children_stand_apart", children),
+    ("exports::a_bad_path_is_refused_before_anything_is_probed", bad_path),
 ];
 
+const OUTPUT_FAILED: i32 = 7;
 const MIB: u64 = 1 << 20;
 
 /// Where the three files go.
@@ -202,5 +204,23 @@ fn children() -> Result<()> {
         ensure!(top.first().is_some_and(|name| name == "grow"), "{sample_index}: {top:?}");
     }
     ensure!(victim.quit()?.success(), "a worker did not end well");
+    Ok(())
+}
+
+fn bad_path() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let link = directory.path().join("link");
+    let elsewhere = directory.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &link)?;
+    let link = link.to_str().context("a path that is no text")?;
+    let victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?;
+    for option in ["--folded", "--flamegraph", "--pprof"] {
+        let refused = Leaktrace::run(&["--pid", &victim.pid().to_string(), option, link])?;
+        refused.expect_failure(OUTPUT_FAILED)?;
+        ensure!(refused.records.is_empty() && refused.stderr.contains(link), "{option}: {}", refused.stderr);
+        ensure!(altered_code(victim.pid())?.is_empty(), "{option}: probes were placed");
+    }
+    ensure!(!elsewhere.exists(), "written through the link");
+    ensure!(victim.quit()?.success(), "the victim did not end well");
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! A flame graph of the call sites: a picture for browsers, in which one can search and zoom.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    rc::Rc,
+};
 
 use inferno::flamegraph::{
     Options,
@@ -45,8 +49,10 @@ pub(super) fn render(profile: &Profile<'_>, bytes: StackBytes) -> io::Result<Vec
 }
 
 /// The bytes of each stack, sorted by frame: call sites of the same functions are one.
-fn merge(profile: &Profile<'_>, bytes: StackBytes) -> BTreeMap<Vec<String>, u64> {
-    let mut stacks: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+fn merge(profile: &Profile<'_>, bytes: StackBytes) -> BTreeMap<Vec<Rc<str>>, u64> {
+    let mut stacks: BTreeMap<Vec<Rc<str>>, u64> = BTreeMap::new();
+    // The same few names come again and again, and measuring their width takes time.
+    let mut drawn: HashMap<String, Rc<str>> = HashMap::new();
     let mut room = MOST_BYTES;
     for sample in &profile.samples {
         let bytes = sample.bytes(bytes).min(room);
@@ -55,8 +61,15 @@ fn merge(profile: &Profile<'_>, bytes: StackBytes) -> BTreeMap<Vec<String>, u64>
         }
         room -= bytes;
         let names = sample.names(profile.several);
-        let names = names.iter().map(|name| folded_name(&drawable(name))).collect();
-        *stacks.entry(names).or_default() += bytes;
+        let names = names.into_iter().map(|name| {
+            if let Some(known) = drawn.get(name.as_ref()) {
+                return Rc::clone(known);
+            }
+            let new: Rc<str> = folded_name(&drawable(&name)).into();
+            drawn.insert(name.into_owned(), Rc::clone(&new));
+            new
+        });
+        *stacks.entry(names.collect()).or_default() += bytes;
     }
     stacks
 }

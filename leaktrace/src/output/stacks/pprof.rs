@@ -145,8 +145,10 @@ impl<'a> Builder<'a> {
     /// The executable mapping that holds the address. Flags tell pprof that there is nothing left to look up.
     fn mapping(&mut self, pid: u32, module: &str, address: u64) -> u64 {
         let ranges = self.profile.code.get(&pid).copied().unwrap_or_default();
-        let held = ranges.iter().find(|(start, end)| (*start..*end).contains(&address));
-        let (memory_start, memory_limit) = held.copied().unwrap_or_default();
+        let behind = ranges.partition_point(|&(start, _)| start <= address);
+        let nearest = behind.checked_sub(1).and_then(|index| ranges.get(index));
+        let (memory_start, memory_limit) =
+            nearest.copied().filter(|&(_, end)| address < end).unwrap_or_default();
         let filename = self.string(module);
         let next = self.mappings.len() as u64 + 1;
         let id = *self.mappings.entry((pid, filename, memory_start)).or_insert(next);
