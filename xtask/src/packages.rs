@@ -54,7 +54,7 @@ const PACKAGES: &[Package] = &[
     program("npm", "npm", "fetches Node of other versions"),
     program("binutils", "strip", "strips a Node"),
     program("python3", "python3", "a runtime with a heap of its own"),
-    program("golang-go", "go", "a runtime with a heap of its own"),
+    program("golang-go", "go", "a runtime with a heap of its own, and the reader of profiles"),
     program("bpftrace", "bpftrace", "another tracer on the same target, and bcc's shape in the benches"),
     program("jq", "jq", "reads the output as the README's own lines do"),
     program("tmux", "tmux", "a terminal for the table"),

@@ -1,6 +1,7 @@
 //! The command line, as clap types only.
 
 mod help;
+mod stacks;
 mod values;
 
 #[cfg(test)]
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub use stacks::{DrawnOptions, StackBytes, StackOptions};
 
 /// What holds where an option is not given, as the user would write it.
 pub mod defaults {
@@ -234,6 +237,10 @@ pub struct ViewOptions {
     /// One line a block: address, size, site, age_s, pid. The file is readable by its owner only.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = help::VIEW)]
     pub dump_live: Option<PathBuf>,
+
+    /// The call sites for other tools.
+    #[command(flatten)]
+    pub stacks: StackOptions,
 }
 
 /// What follows from verdicts.

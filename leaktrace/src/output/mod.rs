@@ -16,6 +16,7 @@ pub mod record;
 pub mod schema;
 pub mod sink;
 mod stack;
+pub mod stacks;
 mod summary;
 pub mod table;
 pub mod text;

@@ -69,11 +69,32 @@ fn rfc3339(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Seconds since 1970 of a date as [`wall_time`] writes it; `None` where it is none.
+pub(super) fn seconds_of(date: &str) -> Option<i64> {
+    let (day, time) = date.strip_suffix('Z')?.split_once('T')?;
+    let [year, month, day] = numbers(day, '-')?;
+    let [hour, minute, second] = numbers(time, ':')?;
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+/// Three numbers of at most four digits.
+fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
+    let number = |part: &str| part.parse::<u16>().ok().filter(|&number| number < 10_000).map(i64::from);
+    let numbers: Option<Vec<i64>> = text.split(separator).map(number).collect();
+    numbers?.try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
-    use super::rfc3339;
+    use super::{rfc3339, seconds_of};
 
     #[rstest]
     #[case(0, "1970-01-01T00:00:00Z")]
@@ -83,5 +104,17 @@ mod tests {
     #[case(4_107_542_400, "2100-03-01T00:00:00Z")]
     fn seconds_are_dates(#[case] seconds: i64, #[case] date: &str) {
         assert_eq!(rfc3339(seconds), date);
+        assert_eq!(seconds_of(date), Some(seconds));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("yesterday")]
+    #[case("2026-01-02")]
+    #[case("2026-01-02T03:04Z")]
+    #[case("99999-01-02T03:04:05Z")]
+    #[case("2026--1-02T03:04:05Z")]
+    fn what_is_no_date_is_none(#[case] date: &str) {
+        assert_eq!(seconds_of(date), None);
     }
 }

@@ -22,9 +22,10 @@ use super::{
     pipeline::Pipeline,
     ranking::View,
     recorder::Recorder,
+    stacks,
 };
 use crate::{
-    cli::Sort,
+    cli::{Sort, StackOptions},
     error::{ExitCode, Failure},
     event::{Event, Ring},
     heap::{Block, Limits},
@@ -33,7 +34,7 @@ use crate::{
         record::{Level, Record, SiteKind},
         thread::OutputThread,
     },
-    symbol::{Options as SymbolOptions, Request, Symbolizer, culprit},
+    symbol::{Options as SymbolOptions, QUEUE_LIMIT, Request, Resolved, Symbolizer, culprit},
     target::{maps, v8::Hook},
 };
 
@@ -48,6 +49,10 @@ const BATCHES_AT_ONCE: usize = 16;
 const MAX_HEAPS: usize = 4096;
 /// How long the end waits for names that were asked for.
 const NAMES_AT_END: Duration = Duration::from_secs(3);
+/// The same where a file is to tell of all call sites.
+const ALL_NAMES_AT_END: Duration = Duration::from_secs(10);
+/// Of call sites that nobody sees so many are asked for at once: those that are shown must not wait for long.
+const UNSEEN_AT_ONCE: usize = 256;
 
 /// What the supervisor must see to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,8 @@ pub(super) struct Setup {
     pub(super) recorder: Option<Recorder>,
     /// Fail at the end if a leak of this confidence stands.
     pub(super) fail_on_leak: Option<f64>,
+    /// Files of call sites, written at the end: names of all of them are looked up meanwhile.
+    pub(super) stacks: StackOptions,
     pub(super) happenings: UnboundedSender<Happening>,
     /// What must be known before the first event is read.
     pub(super) first: Vec<Fact>,
@@ -139,7 +146,8 @@ fn run(
         .map_err(|error| internal("start the event loop", &error))?;
     let symbolizer = Symbolizer::start(SymbolOptions::default(), move |resolved| {
         let culprit = culprit(&resolved.frames);
-        let fact = Fact::Symbols { site: resolved.site, frames: resolved.frames, culprit };
+        let Resolved { site, frames, .. } = resolved;
+        let fact = Fact::Symbols { site, frames, culprit, quiet: false };
         // Names that come after the end have no reader.
         let _ = names.send(Command::Fact(Box::new(fact)));
     })
@@ -155,8 +163,10 @@ fn run(
             output: setup.output,
             recorder: setup.recorder,
             fail_on_leak: setup.fail_on_leak,
+            stacks: setup.stacks,
             happenings: setup.happenings,
             symbolizer,
+            quiet: HashSet::new(),
             processes: HashMap::new(),
             heaps: HashSet::new(),
             records: Vec::new(),
@@ -191,8 +201,11 @@ struct EventThread {
     output: OutputThread,
     recorder: Option<Recorder>,
     fail_on_leak: Option<f64>,
+    stacks: StackOptions,
     happenings: UnboundedSender<Happening>,
     symbolizer: Symbolizer,
+    /// Sites that are not shown, whose names were asked for.
+    quiet: HashSet<u32>,
     processes: HashMap<u16, Watched>,
     /// Heaps of V8 that were told of.
     heaps: HashSet<(u16, u64)>,
@@ -227,11 +240,11 @@ impl EventThread {
         }
     }
 
-    fn fact(&mut self, fact: Fact) {
+    fn fact(&mut self, mut fact: Fact) {
         if let Some(t) = older_events_until(&fact) {
             self.drain(Until::Time(self.pipeline.at_ns(t)));
         }
-        match &fact {
+        match &mut fact {
             Fact::Process { process, pid, .. } => {
                 let now = Instant::now();
                 let watched = Watched { pid: *pid, generation: 0, maps_due: now, maps_pause: PAUSE.1 };
@@ -247,11 +260,14 @@ impl EventThread {
                 }
             }
             Fact::Gone { process, .. } => {
+                // Its maps were read when its first names were asked for; nobody asks for it from now on.
+                self.ask_for_all_names(*process, QUEUE_LIMIT);
                 self.processes.remove(process);
                 if let Some(copies) = &mut self.copies {
                     copies.end(*process);
                 }
             }
+            Fact::Symbols { site, quiet, .. } => *quiet = self.quiet.remove(site),
             Fact::Code { process, .. } => {
                 if let Some(copies) = &mut self.copies {
                     copies.look(*process);
@@ -389,25 +405,66 @@ impl EventThread {
                 break;
             }
         }
+        // Those that are shown come first.
+        if self.symbolizer.queue_len() == 0 {
+            self.ask_for_unseen(UNSEEN_AT_ONCE);
+        }
     }
 
-    /// The end: the last events, the names still missing, the summary, the live blocks.
+    fn ask_for_unseen(&mut self, most: usize) {
+        let mut left = most;
+        for process in self.processes.keys().copied().collect::<Vec<_>>() {
+            left = left.saturating_sub(self.ask_for_all_names(process, left));
+        }
+    }
+
+    /// Asks for the names of so many sites of a process that nobody sees, where a file is to tell of them. Gives how many
+    /// were asked for.
+    fn ask_for_all_names(&mut self, process: u16, most: usize) -> usize {
+        let wanted = !self.stacks.is_none() && most > 0;
+        let Some(watched) = self.processes.get(&process).filter(|_| wanted) else { return 0 };
+        let (pid, generation) = (watched.pid, watched.generation);
+        let unnamed = self.pipeline.unnamed_for_stacks(process, most);
+        let count = unnamed.len();
+        for (site, addresses) in unnamed {
+            if !self.symbolizer.request(Request { process, pid, site, generation, addresses }) {
+                break;
+            }
+            self.quiet.insert(site);
+        }
+        count
+    }
+
+    /// Waits for the names that are missing, though not for ever.
+    async fn wait_for_names(&mut self) {
+        self.names_due = Instant::now();
+        self.ask_for_names();
+        let patience = if self.stacks.is_none() { NAMES_AT_END } else { ALL_NAMES_AT_END };
+        let deadline = Instant::now() + patience;
+        loop {
+            while self.symbolizer.queue_len() > 0 && Instant::now() < deadline {
+                sleep(Duration::from_millis(5)).await;
+            }
+            self.take_facts();
+            self.ask_for_unseen(QUEUE_LIMIT);
+            if self.symbolizer.queue_len() == 0 || Instant::now() >= deadline {
+                return;
+            }
+        }
+    }
+
+    /// The end: the last events, the names still missing, the summary, the live blocks, the call sites.
     async fn finish(mut self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
         if let Fact::End { tick, .. } = &end {
             self.drain(Until::Time(self.pipeline.at_ns(tick.t)));
             self.pipeline.advance(tick.t);
         }
-        self.names_due = Instant::now();
-        self.ask_for_names();
-        let deadline = Instant::now() + NAMES_AT_END;
-        while self.symbolizer.queue_len() > 0 && Instant::now() < deadline {
-            sleep(Duration::from_millis(5)).await;
-        }
-        self.take_facts();
+        self.wait_for_names().await;
         let end = Input::Fact(end);
         self.pipeline.step(&end, &mut self.records);
         // After the end is told, as a replay does it: ages are those at the end.
         let dumped = dump.map_or(Ok(()), |path| dump_live(&self.pipeline, &path));
+        let drawn = stacks::write(&self.pipeline, &self.stacks);
         let judged = fail_on_leak::check(&self.pipeline, self.fail_on_leak);
         let recorded = self.recorder.take().map_or(Ok(()), |recorder| recorder.finish(end));
         let last = self.records.pop();
@@ -416,6 +473,7 @@ impl EventThread {
         }
         let written = self.output.finish(last).map_err(crate::output::sink::SinkError::into_failure);
         dumped?;
+        drawn?;
         recorded?;
         written.or_else(|failure| failure.map_or(Ok(()), Err))?;
         judged

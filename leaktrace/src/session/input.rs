@@ -100,6 +100,9 @@ pub enum Fact {
         frames: Vec<Frame>,
         /// Which of them is the innermost that is not the allocator's own.
         culprit: Option<usize>,
+        /// They were looked up for a file of call sites: no record tells of the site until a tick shows it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        quiet: bool,
     },
     /// A stack of JavaScript that samples will name.
     JsStack {
@@ -205,6 +208,11 @@ pub struct Child {
     pub comm: String,
     /// Its resident set in bytes.
     pub rss_bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Frame kinds of a recording.

@@ -17,7 +17,7 @@ use super::{
     ranking::View,
     recorder::Recorder,
     safety::{NOP5, check_system, copies_stacks, decide_returns, gone, links},
-    sinks,
+    sinks, stacks,
     supervisor::{Signals, Supervisor, Traced},
     under_way::UnderWay,
 };
@@ -68,13 +68,14 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     if let Some(path) = &options.view.dump_live {
         crate::output::dump::create_private(path)?;
     }
+    stacks::create(&options.view.stacks, None)?;
 
     // Asked for before anything is attached: where it is refused, nothing was touched.
     let signals = if options.capture.js_sites { Some(Signals::listen()?) } else { None };
     let js_sites = if options.capture.js_sites { Some(JsSites::start(&process, options)?) } else { None };
 
     let settings = settings(options, general, &system);
-    let stacks = stacks(options, &settings)?;
+    let unwind = how_to_unwind(options, &settings)?;
     let mut programs = Programs::load(&settings)?;
     sinks::log_programs(&mut programs);
     let ring =
@@ -86,7 +87,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         mappings: options.capture.mmap,
     };
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
-    let mut attacher = Attacher::new(programs, discover, nop5_is_cheap, options.capture.only, stacks);
+    let mut attacher = Attacher::new(programs, discover, nop5_is_cheap, options.capture.only, unwind);
     let (returns, why) = decide_returns(&process, &system, &mut attacher, options.tuning.plain_probes)?;
 
     let clock = Clock::start();
@@ -114,6 +115,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         output,
         recorder,
         fail_on_leak: options.verdicts.fail_on_leak,
+        stacks: options.view.stacks.clone(),
         happenings,
         first,
     })?;
@@ -147,7 +149,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     supervisor.end(reason, options.view.dump_live.clone())
 }
 
-fn stacks(options: &TraceOptions, settings: &Settings) -> Result<Stacks, Failure> {
+fn how_to_unwind(options: &TraceOptions, settings: &Settings) -> Result<Stacks, Failure> {
     if options.capture.unwind == Unwind::Dwarf && !settings.copies {
         let message = "--unwind dwarf needs Linux 5.17 or newer, and a ring of 256 KiB or more";
         return Err(Failure::new(ExitCode::Unsupported, message));

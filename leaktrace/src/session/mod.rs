@@ -22,6 +22,7 @@ mod safety;
 pub mod series_file;
 mod sinks;
 mod snapshot;
+mod stacks;
 mod supervisor;
 mod traced;
 mod under_way;

@@ -3,6 +3,7 @@
 
 mod js;
 mod questions;
+mod stacks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -33,12 +34,13 @@ pub struct Pipeline {
     ids: SiteIds,
     processes: BTreeMap<u16, Traced>,
     names: HashMap<u32, Names>,
-    /// Call sites of JavaScript whose stack was not told yet.
+    /// Call sites whose stack is known and was not told yet: nothing was said of them.
     untold: HashSet<u32>,
     verdicts: Verdicts,
     /// Totals of processes that ended long ago, and what was lost of them.
     past: Vec<ProcessSummary>,
     past_losses: LossCounts,
+    header: Option<Header>,
     start_ns: u64,
     /// Mappings are traced, so that their figures mean something.
     mappings: bool,
@@ -68,6 +70,7 @@ impl Pipeline {
             verdicts: Verdicts::default(),
             past: Vec::new(),
             past_losses: LossCounts::default(),
+            header: None,
             start_ns: 0,
             mappings: false,
             v8_only: false,
@@ -127,7 +130,9 @@ impl Pipeline {
                     self.costs_ns[usize::from(function)] = ns;
                 }
             }
-            Fact::Symbols { site, frames, culprit } => self.symbols(*site, frames, *culprit, out),
+            Fact::Symbols { site, frames, culprit, quiet } => {
+                self.symbols(*site, frames, *culprit, *quiet, out);
+            }
             Fact::JsStack { process, isolate, stack, t, frames, culprit } => {
                 self.js_stack(*process, (*isolate, *stack), *t, frames, *culprit);
             }
@@ -148,6 +153,7 @@ impl Pipeline {
         self.start_ns = start_ns;
         self.mappings = header.capture.mappings;
         self.v8_only = header.capture.v8_only;
+        self.header = Some(header.clone());
         out.push(Record::Header(header.clone()));
     }
 
@@ -245,11 +251,22 @@ impl Pipeline {
         out.push(notice(t, traced.pid, Level::Info, "target_exec", message.to_owned()));
     }
 
-    fn symbols(&mut self, site: u32, frames: &[Frame], culprit: Option<usize>, out: &mut Vec<Record>) {
+    fn symbols(
+        &mut self,
+        site: u32,
+        frames: &[Frame],
+        culprit: Option<usize>,
+        quiet: bool,
+        out: &mut Vec<Record>,
+    ) {
         self.names.insert(site, Names { frames: frames.to_vec(), culprit });
         let Some((pid, truncated)) = self.site_owner(site) else { return };
-        let stack = frames.to_vec();
-        out.push(Record::Site(SiteRecord { t: self.t, pid, site, stack, truncated }));
+        if quiet {
+            self.untold.insert(site);
+        } else {
+            let stack = frames.to_vec();
+            out.push(Record::Site(SiteRecord { t: self.t, pid, site, stack, truncated }));
+        }
         out.extend(self.verdicts.named(site, &self.processes, &self.names).map(Record::Verdict));
     }
 
@@ -273,7 +290,7 @@ impl Pipeline {
         let ticks = self.processes.values().filter(|traced| !traced.gone);
         let ticks: Vec<_> = ticks.map(|traced| self.tick_of(traced, &losses, &overhead)).collect();
         for tick in ticks {
-            self.tell_js_sites(&tick, out);
+            self.tell_untold(&tick, out);
             out.push(Record::Tick(tick));
         }
         self.last_tick = tick.t;

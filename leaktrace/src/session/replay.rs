@@ -11,9 +11,10 @@ use super::{
     pipeline::Pipeline,
     ranking::View,
     sinks::{self, Wish},
+    stacks,
 };
 use crate::{
-    cli::{GeneralOptions, ReplayOptions},
+    cli::{GeneralOptions, ReplayOptions, StackOptions},
     error::{ExitCode, Failure},
     heap::Limits,
     output::{
@@ -26,6 +27,7 @@ use crate::{
 /// Replays as the command line asks.
 pub(super) fn run(options: &ReplayOptions, general: &GeneralOptions) -> Result<(), Failure> {
     let mut reader = Reader::open(&options.file)?;
+    stacks::create(&options.view.stacks, Some(&options.file))?;
     let (wishes, wanted) = unbounded_channel();
     let output = sinks::open(&options.view, general, wishes)?;
     let view = View { top: options.view.top, sort: options.view.sort, older_than: options.view.older_than };
@@ -36,7 +38,8 @@ pub(super) fn run(options: &ReplayOptions, general: &GeneralOptions) -> Result<(
         let message = format!("could not replay {}: {error}", options.file.display());
         Failure::new(ExitCode::OutputFailed, message)
     });
-    replay.finish(options.view.dump_live.as_deref(), options.verdicts.fail_on_leak, played)
+    let (dump, stacks) = (options.view.dump_live.as_deref(), &options.view.stacks);
+    replay.finish(dump, stacks, options.verdicts.fail_on_leak, played)
 }
 
 /// A recording being replayed.
@@ -117,10 +120,11 @@ impl Replay {
         }
     }
 
-    /// The end: the summary, the live blocks, and until all is written.
+    /// The end: the summary, the live blocks, the call sites, and until all is written.
     pub(super) fn finish(
         mut self,
         dump: Option<&Path>,
+        stacks: &StackOptions,
         fail_on_leak: Option<f64>,
         played: Result<(), Failure>,
     ) -> Result<(), Failure> {
@@ -136,6 +140,7 @@ impl Replay {
             self.send_records();
         }
         let dumped = dump.map_or(Ok(()), |path| dump_live(&self.pipeline, path));
+        let drawn = stacks::write(&self.pipeline, stacks);
         if self.paced {
             // The view stays until its reader has seen enough.
             self.wait_for_end();
@@ -143,6 +148,7 @@ impl Replay {
         let written = self.output.finish(self.last.take());
         written.or_else(|error| error.into_failure().map_or(Ok(()), Err))?;
         dumped?;
+        drawn?;
         played?;
         fail_on_leak::check(&self.pipeline, fail_on_leak)
     }

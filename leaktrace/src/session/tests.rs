@@ -2,6 +2,7 @@
 
 mod js;
 mod mappings;
+mod stacks;
 mod verdicts;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use super::pipeline::Pipeline;
 use super::ranking::View;
 use super::recorder::Recorder;
 use super::replay::Replay;
-use crate::cli::Sort;
+use crate::cli::{Sort, StackOptions};
 use crate::event::BatchWriter;
 use crate::heap::Limits;
 use crate::output::fixture;
@@ -110,8 +111,8 @@ fn trace() -> Vec<Input> {
             allocation(7, 600, 0xa000, 1, 11),
             vec![99, 1, 2],
         ]),
-        Input::Fact(Fact::Symbols { site: 2, frames: fixture::stack(), culprit: Some(2) }),
-        Input::Fact(Fact::Symbols { site: 77, frames: fixture::stack(), culprit: None }),
+        Input::Fact(Fact::Symbols { site: 2, frames: fixture::stack(), culprit: Some(2), quiet: false }),
+        Input::Fact(Fact::Symbols { site: 77, frames: fixture::stack(), culprit: None, quiet: false }),
         Input::Fact(Fact::Tick(tick(1.0, &[0, 3]))),
         Input::Fact(Fact::Tick(tick(2.000_001, &[0, 4]))),
         Input::Fact(Fact::Notice(Notice {
@@ -290,7 +291,7 @@ fn replayed(path: &std::path::Path) -> Vec<Record> {
     let (_wishes, wanted) = tokio::sync::mpsc::unbounded_channel();
     let mut replay = Replay::new(VIEW, output, wanted, false);
     replay.play(&mut Reader::open(path).unwrap()).unwrap();
-    replay.finish(None, None, Ok(())).unwrap();
+    replay.finish(None, &StackOptions::default(), None, Ok(())).unwrap();
     records.iter().collect()
 }
 
@@ -398,8 +399,9 @@ fn an_input() -> impl Strategy<Value = Input> {
             .prop_map(|(process, pid, comm)| Input::Fact(Fact::Process { process, pid, comm, is_waiting: false })),
         1 => (process.clone(), ranges).prop_map(|(process, ranges)| Input::Fact(Fact::Code { process, ranges })),
         1 => prop::collection::vec(any::<(u8, u32)>(), 0..300).prop_map(|ns| Input::Fact(Fact::Costs { ns })),
-        2 => (prop_oneof![0..5_u32, any::<u32>()], frames, any::<Option<usize>>())
-            .prop_map(|(site, frames, culprit)| Input::Fact(Fact::Symbols { site, frames, culprit })),
+        2 => (prop_oneof![0..5_u32, any::<u32>()], frames, any::<Option<usize>>(), any::<bool>()).prop_map(
+            |(site, frames, culprit, quiet)| Input::Fact(Fact::Symbols { site, frames, culprit, quiet })
+        ),
         4 => a_tick().prop_map(|tick| Input::Fact(Fact::Tick(tick))),
         1 => process.prop_map(|process| Input::Fact(Fact::Gone { process, t: 1.0 })),
         1 => (a_tick(), number()).prop_map(|(tick, own_cpu_s)| {
@@ -432,6 +434,7 @@ proptest! {
             pipeline.unnamed_sites();
             pipeline.for_each_block(|_, age, _| assert!(age >= 0.0));
             pipeline.last_tick();
+            pipeline.stacks();
         }
         for record in &records {
             prop_assert!(serde_json::to_string(record).is_ok());

@@ -10,6 +10,7 @@ mod allocators;
 mod command;
 mod containers;
 mod exactness;
+mod exports;
 mod failures;
 mod javascript;
 mod links;
@@ -52,6 +53,7 @@ fn main() {
         containers::CASES,
         failures::CASES,
         command::CASES,
+        exports::CASES,
         accuracy::CASES,
         v8::CASES,
         v8::COLLECTIONS,

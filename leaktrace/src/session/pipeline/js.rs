@@ -3,7 +3,7 @@
 use super::{super::traced::Names, Pipeline};
 use crate::{
     event::Cause,
-    output::record::{Record, Site as SiteRecord, SiteKind, Tick as TickRecord},
+    output::record::{Record, Site as SiteRecord, Tick as TickRecord},
     symbol::Frame,
 };
 
@@ -58,14 +58,15 @@ impl Pipeline {
 
     /// The stacks of sites that this tick names for the first time. There may be thousands of others, which nobody asks
     /// for.
-    pub(super) fn tell_js_sites(&mut self, tick: &TickRecord, out: &mut Vec<Record>) {
-        for named in tick.sites.iter().filter(|site| site.kind == SiteKind::Js) {
+    pub(super) fn tell_untold(&mut self, tick: &TickRecord, out: &mut Vec<Record>) {
+        for named in &tick.sites {
             if !self.untold.remove(&named.site) {
                 continue;
             }
+            let truncated = self.site_owner(named.site).is_some_and(|(_, truncated)| truncated);
             let stack = self.names.get(&named.site).map(|names| names.frames.clone()).unwrap_or_default();
             let (t, pid, site) = (tick.t, tick.pid, named.site);
-            out.push(Record::Site(SiteRecord { t, pid, site, stack, truncated: false }));
+            out.push(Record::Site(SiteRecord { t, pid, site, stack, truncated }));
         }
     }
 

@@ -91,7 +91,12 @@ impl Run {
 
     fn name_sites(&mut self) {
         for (_, site, _) in self.pipeline.unnamed_sites() {
-            self.step(Input::Fact(Fact::Symbols { site, frames: fixture::stack(), culprit: Some(2) }));
+            self.step(Input::Fact(Fact::Symbols {
+                site,
+                frames: fixture::stack(),
+                culprit: Some(2),
+                quiet: false,
+            }));
         }
     }
 
@@ -165,7 +170,12 @@ fn without_names_a_verdict_waits_and_comes_again_with_them() {
     };
     assert_eq!(named.stack.as_deref(), Some(fixture::stack().as_slice()));
     // Names that come once more are no news.
-    run.step(Input::Fact(Fact::Symbols { site: 1, frames: fixture::stack(), culprit: Some(2) }));
+    run.step(Input::Fact(Fact::Symbols {
+        site: 1,
+        frames: fixture::stack(),
+        culprit: Some(2),
+        quiet: false,
+    }));
     assert!(matches!(run.records.last(), Some(Record::Site(_))));
 }
 

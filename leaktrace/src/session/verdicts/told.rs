@@ -36,7 +36,8 @@ pub(super) fn with_stack(
     record
 }
 
-fn by_address(address: u64) -> Frame {
+/// A frame of which nothing else is known.
+pub(in crate::session) fn by_address(address: u64) -> Frame {
     Frame {
         function: None,
         module: None,
