@@ -8,7 +8,7 @@ use super::{
     attach::{Attached, Attacher, Found, Stacks},
     clock::{Clock, own_cpu_s, wall_time},
     copies::Copies,
-    engine::{Engine, Setup},
+    engine::{Engine, Parts, Setup},
     follow::{process_facts, watch},
     input::Fact,
     js_sites::JsSites,
@@ -61,14 +61,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let process = Process::open(pid)?;
     let system = System::read();
     check_system(&system)?;
-    // Created before anything is attached: a path that cannot be written is no reason to have touched the target.
-    let recording = &options.recording;
-    let recorder =
-        recording.record.as_ref().map(|path| Recorder::create(path, recording.record_limit)).transpose()?;
-    if let Some(path) = &options.view.dump_live {
-        crate::output::dump::create_private(path)?;
-    }
-    stacks::create(&options.view.stacks, None)?;
+    let recorder = create_files(options)?;
 
     // Asked for before anything is attached: where it is refused, nothing was touched.
     let signals = if options.capture.js_sites { Some(Signals::listen()?) } else { None };
@@ -110,14 +103,16 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     first.push(Fact::Costs { ns: found.costs() });
     let engine = Engine::start(Setup {
         ring,
-        copies,
-        view,
-        output,
-        recorder,
-        fail_on_leak: options.verdicts.fail_on_leak,
-        stacks: options.view.stacks.clone(),
-        happenings,
-        first,
+        parts: Parts {
+            copies,
+            view,
+            output,
+            recorder,
+            fail_on_leak: options.verdicts.fail_on_leak,
+            stacks: options.view.stacks.clone(),
+            happenings,
+            first,
+        },
     })?;
     let mut supervisor = Supervisor {
         attacher,
@@ -147,6 +142,18 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let signals = signals.map_or_else(Signals::listen, Ok)?;
     let reason = supervisor.supervise(options, signals, happened, &mut wanted).await?;
     supervisor.end(reason, options.view.dump_live.clone())
+}
+
+/// Makes the files that are asked for. Created before anything is attached: a path that cannot be written is no reason to have touched the target.
+fn create_files(options: &TraceOptions) -> Result<Option<Recorder>, Failure> {
+    let recording = &options.recording;
+    let recorder =
+        recording.record.as_ref().map(|path| Recorder::create(path, recording.record_limit)).transpose()?;
+    if let Some(path) = &options.view.dump_live {
+        crate::output::dump::create_private(path)?;
+    }
+    stacks::create(&options.view.stacks, None)?;
+    Ok(recorder)
 }
 
 fn how_to_unwind(options: &TraceOptions, settings: &Settings) -> Result<Stacks, Failure> {
