@@ -16,6 +16,8 @@ const PATIENCE_S: f64 = 50.0;
 /// A JavaScript heap grows by itself while functions are compiled at first use and collect feedback: by a quarter of
 /// a megabyte in the first minute of a program that keeps nothing, more of a large one.
 const HEAP_NOISE: f64 = (1 << 20) as f64;
+/// Programs that leak nothing keep some blocks more for a while: statistics, tables that grow by and by.
+const NOISE: f64 = (64 << 10) as f64;
 /// Growth of live bytes below this says nothing about how the resident set follows: pages and the allocator's own
 /// reserves are in the way.
 const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
@@ -150,6 +152,7 @@ impl<'a> Judging<'a> {
         let limit = self.traced.usage.as_ref().and_then(|usage| usage.limit.as_ref());
         Circumstances {
             patience_s: PATIENCE_S,
+            noise_bytes: NOISE,
             loss_share: self.moment.loss_share,
             rss_agreement: self.rss_agreement,
             headroom_bytes: limit.map(|limit| limit.headroom_bytes as f64),

@@ -54,9 +54,22 @@ impl Object {
         let start = parsed.eh_frame_ptr().direct().ok()?;
         let has_entries = parsed.table().is_some();
         let limit = if has_entries { MAX_TABLES } else { MAX_UNINDEXED };
+        // Where sections are told, no more is read than there is.
+        let limit = self.section_size(start).map_or(limit, |size| size.min(limit));
         let frames = (start, self.bytes_at(start, limit)?.into());
         let index = has_entries.then(|| (address, index.into()));
         Some(UnwindTables { index, frames, text })
+    }
+
+    /// The size of the section at an address.
+    fn section_size(&self, address: u64) -> Option<usize> {
+        let cache = self.source.cache();
+        let data = Bounded(&cache);
+        let header = FileHeader64::<object::LittleEndian>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        let sections = header.sections(endian, data).ok()?;
+        let section = sections.iter().find(|section| section.sh_addr(endian) == address)?;
+        usize::try_from(section.sh_size(endian)).ok().filter(|size| *size > 0)
     }
 
     /// Address and size of `.eh_frame_hdr`.
