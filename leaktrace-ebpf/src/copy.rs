@@ -1,7 +1,7 @@
 //! Stacks of code without frame pointers: followed by rules that the loader learns from unwind tables, one for each return
 //! address, and copied where a rule is missing or the call path is new.
 
-use core::{ffi::c_void, hint::black_box};
+use core::ffi::c_void;
 
 use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::{
@@ -26,8 +26,8 @@ const PARTIAL: u64 = 0x7061_7274;
 const MARGIN: u64 = 64;
 
 const PAGE: u64 = 4096;
-/// Pages that the largest copy spans, and one for its odd end.
-const TRIES: u32 = (COPY_LIMIT as u64 / PAGE) as u32 + 1;
+/// Pages that the largest copy spans.
+const PAGES: u64 = COPY_LIMIT as u64 / PAGE;
 
 /// A record with a copy of up to `N` bytes. The size of a reservation must be constant, so there are several.
 #[repr(C)]
@@ -42,7 +42,7 @@ pub fn is_asked(hit: &Hit) -> bool {
     COPY_ROOM.load() != 0 && UNWIND.get(u32::from(hit.cookie.process)).is_some_and(|&mode| mode == 1)
 }
 
-/// The code of a process changes: until the loader has seen where it is now, rules mean nothing.
+/// The code of a process changes: until the loader has seen where it is now, what is no code may be some.
 #[inline(always)]
 pub fn code_changes(process: u16) {
     if COPY_ROOM.load() != 0
@@ -64,15 +64,14 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
         bottom: start.sp,
         hash: seed(hit, start, kind),
         end: Walk::CUT,
+        no_code: Walk::CUT,
     };
-    let is_unsure = UNSURE.get(u32::from(hit.cookie.process)).is_some_and(|&unsure| unsure != 0);
-    if is_unsure {
-        walk.end = Walk::UNKNOWN;
-    } else {
-        // By a helper of the kernel: the verifier would follow a loop of ours through all of its rounds.
-        // SAFETY: the kernel calls `step` with a pointer to `walk`, which outlives the call.
-        unsafe { bpf_loop(MAX_FRAMES as u32, step as *mut c_void, (&raw mut walk).cast(), 0) };
+    if UNSURE.get(u32::from(hit.cookie.process)).is_some_and(|&unsure| unsure != 0) {
+        walk.no_code = Walk::UNKNOWN;
     }
+    // By a helper of the kernel: the verifier would follow a loop of ours through all of its rounds.
+    // SAFETY: the kernel calls `step` with a pointer to `walk`, which outlives the call.
+    unsafe { bpf_loop(MAX_FRAMES as u32, step as *mut c_void, (&raw mut walk).cast(), 0) };
     let mut hash = if walk.hash == NO_STACK { 1 } else { walk.hash };
     let mut reason = Reason::New;
     // Before the loader has learned the rules of a busy program, copies of all its stacks would fill the ring: then as much
@@ -107,7 +106,7 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
     }
     let is_whole = walk.end == Walk::WHOLE || is_partial;
     let span = walk.sp - start.sp + MARGIN;
-    let length = if is_whole && span < COPY_LIMIT as u64 { span } else { COPY_LIMIT as u64 };
+    let length = if is_whole && span < COPY_LIMIT as u64 { span } else { readable(start.sp) };
     let head = StackCopy {
         header: emit::header(Kind::StackCopy, hit),
         hash,
@@ -135,6 +134,22 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
     hash
 }
 
+/// How many bytes from the stack pointer on can be read, by pages, up to the limit of a copy.
+#[inline(always)]
+fn readable(sp: u64) -> u64 {
+    let mut length = PAGE - (sp & (PAGE - 1));
+    let mut page = 1;
+    while page < PAGES {
+        // SAFETY: the helper checks the address and fails without touching anything.
+        if unsafe { bpf_probe_read_user((sp + length) as *const u64) }.is_err() {
+            break;
+        }
+        length += PAGE;
+        page += 1;
+    }
+    length
+}
+
 /// A walk from frame to frame.
 struct Walk {
     /// What is added to an address to find its rule.
@@ -148,6 +163,8 @@ struct Walk {
     bottom: u64,
     hash: u64,
     end: u64,
+    /// How it ends where it meets what is no code: after a change of code that may well be some.
+    no_code: u64,
 }
 
 impl Walk {
@@ -189,7 +206,7 @@ extern "C" fn step(_: u32, walk: *mut Walk) -> i64 {
         return walk.ends(Walk::CUT);
     };
     if !is_code(address) {
-        return walk.ends(Walk::CUT);
+        return walk.ends(walk.no_code);
     }
     if rule.fp_offset == -16 {
         walk.fp = saved;
@@ -217,7 +234,7 @@ fn is_code(address: u64) -> bool {
     bits >> bit & 1 == 1 && address >= LOWEST_CODE && address < HIGHEST_CODE
 }
 
-/// Sends a copy of the stack: as many of its bytes as there are before what cannot be read.
+/// Sends a copy of the stack.
 #[inline(always)]
 fn send<const N: usize>(head: &StackCopy) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Copy<N>>(0) else { return false };
@@ -229,16 +246,7 @@ fn send<const N: usize>(head: &StackCopy) -> bool {
         let bytes = (&raw mut (*record).bytes).cast::<c_void>();
         let mut length = if head.length > N as u32 { N as u32 } else { head.length };
         if read_user(bytes, length, head.sp as *const _) != 0 {
-            // Where the outermost frame is not known the end of the stack may be nearer: page by page less is tried. The
-            // mask shows the verifier that it fits: a compiler that sees that, too, would leave it out.
-            let mask = black_box(N as u32 - 1);
-            let beyond = ((head.sp + u64::from(length)) & (PAGE - 1)) as u32;
-            length = length.wrapping_sub(if beyond == 0 { PAGE as u32 } else { beyond }) & mask;
-            let mut tries = 0;
-            while tries < TRIES && read_user(bytes, length & mask, head.sp as *const _) != 0 {
-                length = if length > PAGE as u32 { length - PAGE as u32 } else { 0 };
-                tries += 1;
-            }
+            length = 0;
         }
         (*record).head.length = length;
     }

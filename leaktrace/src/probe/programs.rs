@@ -211,7 +211,7 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
     let initial = u32::from(settings.pid_namespace.is_none());
     let wake_bytes = u64::from(ring_size(settings.ring_bytes) / 16).min(1 << 18);
     let mappings = u32::from(settings.mappings);
-    let copy_room = if settings.copies { u64::from(ring_size(settings.ring_bytes) / 16) } else { 0 };
+    let copy_room = if settings.copies { u64::from(ring_size(settings.ring_bytes) / 4) } else { 0 };
     let rules = if settings.copies { MAX_RULES } else { 1 };
     let mapping_calls = if settings.mappings { MAX_THREADS } else { 1 };
     EbpfLoader::new()

@@ -34,6 +34,8 @@ pub(super) struct Copies {
     processes: HashMap<u16, Traced>,
     /// The hash of the call path behind each hash of the programs'.
     paths: FxHashMap<u64, u64>,
+    /// Processes whose code was found elsewhere than before.
+    changed: BTreeSet<u16>,
 }
 
 /// The code of one process.
@@ -58,7 +60,13 @@ impl Traced {
 
 impl Copies {
     pub(super) fn new(maps: CopyMaps) -> Self {
-        Self { maps, files: Files::default(), processes: HashMap::new(), paths: FxHashMap::default() }
+        Self {
+            maps,
+            files: Files::default(),
+            processes: HashMap::new(),
+            paths: FxHashMap::default(),
+            changed: BTreeSet::new(),
+        }
     }
 
     /// A process is traced from now on.
@@ -107,6 +115,13 @@ impl Copies {
         }
     }
 
+    /// The processes whose code was found elsewhere since the last call, and where it is.
+    pub(super) fn take_changed(&mut self) -> Vec<(u16, Vec<(u64, u64)>)> {
+        let changed = std::mem::take(&mut self.changed);
+        let ranges = |process| Some((process, self.processes.get(&process)?.ranges.clone()));
+        changed.into_iter().filter_map(ranges).collect()
+    }
+
     /// Reads where all processes have code now.
     pub(super) fn look_at_all(&mut self) {
         for process in self.processes.keys().copied().collect::<Vec<_>>() {
@@ -123,6 +138,7 @@ impl Copies {
             return false;
         }
         traced.ranges = ranges;
+        self.changed.insert(process);
         for (start, end) in traced.unwinder.map(traced.pid, &mapped, &mut self.files) {
             for address in traced.ruled.extract_if(start..end, |_| true) {
                 self.maps.forget(process, address);
@@ -176,7 +192,8 @@ impl Copies {
         let walked = traced.unwinder.walk(copied);
         let now = Instant::now();
         let (due, pause) = traced.look;
-        if now < due || walked.0.iter().all(|&frame| traced.knows(frame)) {
+        let may_look = now >= due || traced.settled.is_some();
+        if !may_look || walked.0.iter().all(|&frame| traced.knows(frame)) {
             return Some(walked);
         }
         traced.look = (now + pause, (pause * 2).min(LOOK_AGAIN.1));

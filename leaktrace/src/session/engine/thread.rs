@@ -192,6 +192,7 @@ impl EventThread {
             batches += 1;
             // A process is told of before its probes are placed: what was told by now is older than these records.
             self.take_facts();
+            self.tell_code();
             for record in rare.drain(..) {
                 if let Ok(event) = Event::decode(&record) {
                     self.look_at(&event);
@@ -201,6 +202,19 @@ impl EventThread {
         }
         let pause = if records > 0 { self.pause / 2 } else { self.pause * 2 };
         self.pause = pause.clamp(PAUSE.0, PAUSE.1);
+    }
+
+    /// Tells where code was found by whoever unwinds stacks: the stacks that come after rest on it.
+    fn tell_code(&mut self) {
+        let Some(copies) = &mut self.copies else { return };
+        for (process, ranges) in copies.take_changed() {
+            if let Some(watched) = self.processes.get_mut(&process)
+                && self.pipeline.code(process) != Some(ranges.as_slice())
+            {
+                watched.generation += 1;
+                self.step(Input::Fact(Fact::Code { process, ranges }));
+            }
+        }
     }
 
     /// Takes the facts told so far; what wants older events to be read first is held back.
