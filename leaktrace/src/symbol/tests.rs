@@ -131,12 +131,14 @@ fn a_function_of_ours() -> u32 {
 fn our_own_function_has_its_name_and_line() {
     let start = a_function_of_ours as fn() -> u32 as usize as u64;
     let frames = resolve(std::process::id(), start + 1);
-    assert_eq!(frames.len(), 1, "{frames:?}");
-    assert_eq!(frames[0].function.as_deref(), Some("leaktrace::symbol::tests::a_function_of_ours"));
-    assert!(frames[0].file.as_deref().unwrap().ends_with("symbol/tests.rs"), "{frames:?}");
-    assert_eq!(frames[0].line, Some(a_function_of_ours()));
-    assert_eq!((frames[0].offset, frames[0].inlined), (Some(1), false));
-    assert_eq!(frames[0].address, format!("{:#x}", start + 1));
+    // What is inlined into it may come before it.
+    let frame = frames.last().unwrap();
+    assert!(frames.iter().rev().skip(1).all(|frame| frame.inlined), "{frames:?}");
+    assert_eq!(frame.function.as_deref(), Some("leaktrace::symbol::tests::a_function_of_ours"));
+    assert!(frame.file.as_deref().unwrap().ends_with("symbol/tests.rs"), "{frames:?}");
+    assert_eq!(frame.line, Some(a_function_of_ours()));
+    assert_eq!((frame.offset, frame.inlined), (Some(1), false));
+    assert_eq!(frame.address, format!("{:#x}", start + 1));
 }
 
 #[test]
@@ -323,7 +325,7 @@ fn the_queue_is_bounded_and_answers_come_for_all_accepted() {
     let accepted = (0..4 * QUEUE_LIMIT).filter(|_| room.0.request(stack.clone())).count();
     assert!(accepted >= QUEUE_LIMIT);
     for _ in 0..accepted {
-        assert_eq!(room.1.recv_timeout(Duration::from_mins(1)).unwrap().frames.len(), 1);
+        assert!(!room.1.recv_timeout(Duration::from_mins(1)).unwrap().frames.is_empty());
     }
     assert_eq!(room.0.panics(), 0);
 }

@@ -113,9 +113,9 @@ fn programs() -> Result<()> {
 }
 
 fn reaches_the_start(name: &str, ended: &Ended) -> Result<()> {
+    const STARTS: [&str; 5] = ["_start", "main", "__libc_start", "start_thread", "clone"];
     ended.expect_success()?;
     let sites = ended.summary()?["sites"].as_array().context("no sites")?;
-    const STARTS: [&str; 5] = ["_start", "main", "__libc_start", "start_thread", "clone"];
     let (mut whole, mut all, mut cut) = (0, 0, &Value::Null);
     for site in sites {
         let bytes = site["live_bytes"].as_u64().unwrap_or(0);
