@@ -136,7 +136,9 @@ fn our_own_function_has_its_name_and_line() {
     assert!(frames.iter().rev().skip(1).all(|frame| frame.inlined), "{frames:?}");
     assert_eq!(frame.function.as_deref(), Some("leaktrace::symbol::tests::a_function_of_ours"));
     assert!(frame.file.as_deref().unwrap().ends_with("symbol/tests.rs"), "{frames:?}");
-    assert_eq!(frame.line, Some(a_function_of_ours()));
+    // The first instruction is the function's, or its body's where it is optimised.
+    let line = a_function_of_ours();
+    assert!(frame.line.is_some_and(|at| at == line || at == line + 1), "{frames:?}");
     assert_eq!((frame.offset, frame.inlined), (Some(1), false));
     assert_eq!(frame.address, format!("{:#x}", start + 1));
 }
