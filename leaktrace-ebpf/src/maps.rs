@@ -1,6 +1,7 @@
 //! The maps that the programs share. Their sizes here are defaults; the loader sets the real ones.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
@@ -38,9 +39,9 @@ pub static UNSURE: Array<u32> = Array::with_max_entries(1 << 16, 0);
 #[map]
 pub static CODE_PAGES: Array<CodePages> = Array::with_max_entries(1, 0);
 
-/// How to come from a return address to the next.
+/// How to come from a return address to the next. Only the loader adds to it, so that its room need not be there before.
 #[map]
-pub static RULES: HashMap<u64, Rule> = HashMap::with_max_entries(1, 0);
+pub static RULES: HashMap<u64, Rule> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
 /// Traced processes: thread-group id to process index.
 #[map]

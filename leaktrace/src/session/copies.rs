@@ -82,13 +82,15 @@ impl Copies {
         self.processes.insert(process, traced);
     }
 
-    /// A process is gone.
+    /// A process is gone: its rules make room for those of others.
     pub(super) fn end(&mut self, process: u16) {
-        self.processes.remove(&process);
+        let gone = self.processes.remove(&process);
+        for address in gone.into_iter().flat_map(|traced| traced.ruled) {
+            self.maps.forget(process, address);
+        }
     }
 
-    /// The code of a process has changed, and may go on to do so for a while. Until it is settled the programs copy each
-    /// stack.
+    /// The code of a process has changed, and may go on to do so for a while.
     pub(super) fn changes(&mut self, process: u16) {
         if let Some(traced) = self.processes.get_mut(&process) {
             traced.settled = Some(Instant::now() + SETTLING);
@@ -179,7 +181,6 @@ impl Copies {
         for &frame in frames {
             if traced.knows(frame) && traced.ruled.insert(frame) {
                 let rule = traced.unwinder.rule(frame);
-                tracing::debug!("rule {frame:x} {rule:?}");
                 self.maps.rule(process, frame, rule);
             }
         }
