@@ -9,9 +9,9 @@ thread_local! {
 
 /// Does work that may panic; `None` if it did. What the work changes must be dropped by the caller then.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
-    CATCHING.set(true);
+    let was_catching = CATCHING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
-    CATCHING.set(false);
+    CATCHING.set(was_catching);
     result.ok()
 }
 

@@ -134,7 +134,7 @@ fn our_own_function_has_its_name_and_line() {
     // What is inlined into it may come before it.
     let frame = frames.last().unwrap();
     assert!(frames.iter().rev().skip(1).all(|frame| frame.inlined), "{frames:?}");
-    assert_eq!(frame.function.as_deref(), Some("leaktrace::symbol::tests::a_function_of_ours"));
+    assert!(frame.function.as_deref().unwrap().ends_with("a_function_of_ours"), "{frames:?}");
     assert!(frame.file.as_deref().unwrap().ends_with("symbol/tests.rs"), "{frames:?}");
     // The first instruction is the function's, or its body's where it is optimised.
     let line = a_function_of_ours();

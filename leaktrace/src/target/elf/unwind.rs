@@ -14,6 +14,7 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _}
 
 use super::Object;
 use super::source::Bounded;
+use crate::panics::catch;
 
 /// More of `.eh_frame` is not read; browsers have some 30 MiB of it.
 const MAX_TABLES: usize = 64 << 20;
@@ -166,14 +167,13 @@ impl UnwindTables {
         let (at, bytes) = &self.frames;
         let frames = EhFrame::new(bytes, LittleEndian);
         let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
-        let entry = if let Some((index_at, index)) = &self.index {
-            let bases = bases.set_eh_frame_hdr(*index_at);
-            let index = EhFrameHdr::new(index, LittleEndian).parse(&bases, ADDRESS_SIZE).ok()?;
-            index.table()?.fde_for_address(&frames, &bases, address, EhFrame::cie_from_offset)
-        } else {
-            frames.fde_for_address(&bases, address, EhFrame::cie_from_offset)
+        let Some((index_at, index)) = &self.index else {
+            return frames.fde_for_address(&bases, address, EhFrame::cie_from_offset).ok();
         };
-        entry.ok()
+        let bases = bases.set_eh_frame_hdr(*index_at);
+        let index = EhFrameHdr::new(index, LittleEndian).parse(&bases, ADDRESS_SIZE).ok()?;
+        // gimli subtracts what a damaged index says from where the entries begin.
+        catch(|| index.table()?.fde_for_address(&frames, &bases, address, EhFrame::cie_from_offset).ok())?
     }
 }
 
