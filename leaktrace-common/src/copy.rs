@@ -53,6 +53,12 @@ impl Rule {
     /// The frame of a function that keeps a frame pointer, as code compiled at run time mostly does.
     pub const FRAME_POINTER: Self = Self { cfa_offset: 16, fp_offset: -16, from: Self::FROM_FP, zero: 0 };
 
+    /// Nothing is further out.
+    pub const OUTERMOST: Self = Self { from: Self::ROOT, ..Self::FRAME_POINTER };
+
+    /// Too much for a rule.
+    pub const INEXPRESSIBLE: Self = Self { from: Self::BEYOND, ..Self::FRAME_POINTER };
+
     /// The key of a return address in a process.
     pub const fn key(process: u16, address: u64) -> u64 {
         (process as u64) << 48 | address & ((1 << 48) - 1)

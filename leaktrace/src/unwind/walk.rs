@@ -35,12 +35,11 @@ impl Process {
 
     /// How to come from a return address to the next frame outwards.
     pub fn rule(&mut self, return_address: u64) -> Rule {
-        const BEYOND: Rule = Rule { from: Rule::BEYOND, ..Rule::FRAME_POINTER };
         let address = return_address.wrapping_sub(1);
         if !self.may_follow(address) {
-            return BEYOND;
+            return Rule::INEXPRESSIBLE;
         }
-        let rule = |loaded: &Loaded| catch(|| loaded.rule_at(address)).unwrap_or(BEYOND);
+        let rule = |loaded: &Loaded| catch(|| loaded.rule_at(address)).unwrap_or(Rule::INEXPRESSIBLE);
         self.loaded_at(address).map_or(Rule::FRAME_POINTER, rule)
     }
 

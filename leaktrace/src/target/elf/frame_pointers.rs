@@ -1,13 +1,11 @@
 //! Whether the functions of an object keep frame pointers, as its unwind tables tell.
 
-use gimli::{
-    BaseAddresses, CallFrameInstruction, CieOrFde, EhFrame, LittleEndian, Reader, UnwindSection as _,
-};
+use gimli::{CallFrameInstruction, CieOrFde, EhFrame, Reader, UnwindSection as _};
 
-use super::UnwindTables;
+use super::{Object, UnwindTables};
 
 /// Number of `rbp` in DWARF's x86-64 register numbering (System V ABI, figure 3.36).
-const RBP: gimli::Register = gimli::Register(6);
+pub(super) const RBP: gimli::Register = gimli::Register(6);
 /// Shorter functions are mostly leaves and thunks, which need no frame with or without the compiler's option.
 const SHORTEST: u64 = 64;
 /// So many functions are a fair sample; large programs have hundreds of thousands.
@@ -28,13 +26,18 @@ pub enum FramePointers {
     Omitted,
 }
 
+impl Object {
+    /// Whether the functions keep frame pointers, see [`UnwindTables::frame_pointers`]; `None` also without tables.
+    pub fn frame_pointers(&self) -> Option<FramePointers> {
+        self.unwind_tables()?.frame_pointers()
+    }
+}
+
 impl UnwindTables {
     /// Whether the functions keep frame pointers. A function that does says in its unwind table that its frame is
     /// found from `rbp`. `None` where there are too few functions to tell.
     pub fn frame_pointers(&self) -> Option<FramePointers> {
-        let (frames_at, frames) = &self.frames;
-        let frames = EhFrame::new(frames, LittleEndian);
-        let bases = BaseAddresses::default().set_eh_frame(*frames_at).set_text(self.text);
+        let (frames, bases) = self.section();
         let mut entries = frames.entries(&bases);
         let (mut looked_at, mut keeps) = (0_u32, 0_u32);
         while let Ok(Some(entry)) = entries.next() {

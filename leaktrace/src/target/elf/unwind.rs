@@ -13,6 +13,7 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
 
 use super::Object;
+use super::frame_pointers::RBP;
 use super::source::Bounded;
 use crate::panics::catch;
 
@@ -20,8 +21,6 @@ use crate::panics::catch;
 const MAX_TABLES: usize = 64 << 20;
 /// Tables without an index are searched from the start each time, so only small ones.
 const MAX_UNINDEXED: usize = 4 << 20;
-/// A frame that only user space can follow.
-const BEYOND: Rule = Rule { from: Rule::BEYOND, ..Rule::FRAME_POINTER };
 /// Of one piece of code no more instructions are looked at.
 const MAX_INSTRUCTIONS: usize = 4096;
 /// Addresses have eight bytes.
@@ -34,9 +33,9 @@ pub struct UnwindTables {
     /// Address and bytes of `.eh_frame_hdr`, the index, if there is one.
     index: Option<(u64, Arc<[u8]>)>,
     /// Address and bytes of `.eh_frame`, or of more from its start: it ends by itself.
-    pub(super) frames: (u64, Arc<[u8]>),
+    frames: (u64, Arc<[u8]>),
     /// Address of the first executable byte, to which some encodings are relative.
-    pub(super) text: u64,
+    text: u64,
 }
 
 impl Object {
@@ -139,9 +138,7 @@ impl UnwindTables {
     /// Whether the instructions that tell how to unwind at an address come to an end: an expression that jumps may go
     /// round for ever. True where nothing is told.
     pub fn ends_at(&self, address: u64) -> bool {
-        let (at, bytes) = &self.frames;
-        let frames = EhFrame::new(bytes, LittleEndian);
-        let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
+        let (frames, bases) = self.section();
         self.entry_at(address).is_none_or(|entry| {
             let encoding = entry.cie().encoding();
             end(entry.cie().instructions(&frames, &bases), &frames, encoding)
@@ -152,21 +149,24 @@ impl UnwindTables {
     /// How to come from a return address to that of the next frame outwards; `address` is one that the call before it
     /// covers. Where the tables say nothing, by frame pointer.
     pub fn rule_at(&self, address: u64) -> Rule {
-        let (at, bytes) = &self.frames;
-        let frames = EhFrame::new(bytes, LittleEndian);
-        let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
+        let (frames, bases) = self.section();
         let Some(entry) = self.entry_at(address).filter(|entry| entry.contains(address)) else {
             return Rule::FRAME_POINTER;
         };
         let mut context = UnwindContext::new();
         let row = entry.unwind_info_for_address(&frames, &bases, &mut context, address);
-        row.ok().and_then(rule).unwrap_or(BEYOND)
+        row.ok().and_then(rule).unwrap_or(Rule::INEXPRESSIBLE)
+    }
+
+    /// The section, and what addresses in it are relative to.
+    pub(super) fn section(&self) -> (EhFrame<EndianSlice<'_, LittleEndian>>, BaseAddresses) {
+        let (at, bytes) = &self.frames;
+        let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
+        (EhFrame::new(bytes, LittleEndian), bases)
     }
 
     fn entry_at(&self, address: u64) -> Option<Entry<'_>> {
-        let (at, bytes) = &self.frames;
-        let frames = EhFrame::new(bytes, LittleEndian);
-        let bases = BaseAddresses::default().set_eh_frame(*at).set_text(self.text);
+        let (frames, bases) = self.section();
         let Some((index_at, index)) = &self.index else {
             return frames.fde_for_address(&bases, address, EhFrame::cie_from_offset).ok();
         };
@@ -180,10 +180,9 @@ impl UnwindTables {
 /// A row of the tables as a rule; `None` where that cannot be said so shortly.
 fn rule(row: &UnwindTableRow<usize>) -> Option<Rule> {
     const RSP: Register = Register(7);
-    const RBP: Register = Register(6);
     const RETURN_ADDRESS: Register = Register(16);
     match row.register(RETURN_ADDRESS) {
-        Some(RegisterRule::Undefined) => return Some(Rule { from: Rule::ROOT, ..Rule::FRAME_POINTER }),
+        Some(RegisterRule::Undefined) => return Some(Rule::OUTERMOST),
         Some(RegisterRule::Offset(-8)) => {}
         _ => return None,
     }
