@@ -11,7 +11,7 @@ pub mod error;
 pub mod event;
 pub mod heap;
 pub mod output;
-mod panics;
+pub mod panics;
 pub mod probe;
 pub mod session;
 pub mod symbol;

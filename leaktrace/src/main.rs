@@ -6,12 +6,12 @@ use std::{
 };
 
 use clap::Parser as _;
-use leaktrace::{cli::Cli, session, symbol};
+use leaktrace::{cli::Cli, panics, session};
 use tracing_subscriber::{EnvFilter, fmt};
 
 fn main() -> ExitCode {
     session::play_other_parts();
-    symbol::silence_caught_panics();
+    panics::silence_caught_panics();
     let cli = Cli::parse();
     log_to_stderr(cli.general.verbose);
     match session::run(&cli) {

@@ -24,7 +24,6 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use crate::panics::silence_caught_panics;
 pub use culprit::{culprit, is_allocator_frame};
 pub use worker::{QUEUE_LIMIT, Symbolizer};
 
