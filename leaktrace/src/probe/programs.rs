@@ -71,8 +71,8 @@ pub struct Programs {
     targets: HashMap<MapData, u32, u32>,
     /// How the stacks of each process are taken.
     unwind: Array<MapData, u32>,
-    copies: Option<CopyMaps>,
-    ring: Option<RingBuf<MapData>>,
+    /// The ring, and what its reader tells the programs.
+    ring: Option<(RingBuf<MapData>, CopyMaps)>,
     ring_bytes: u32,
     log_level: u8,
     /// The programs for V8 are loaded.
@@ -94,7 +94,7 @@ impl Programs {
         let losses = PerCpuArray::try_from(take_map(&mut ebpf, maps::LOSSES)?).map_err(map_failure)?;
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
         let unwind = Array::try_from(take_map(&mut ebpf, maps::UNWIND)?).map_err(map_failure)?;
-        let copies = settings.copies.then(|| copy_maps(&mut ebpf)).transpose()?;
+        let copies = copy_maps(&mut ebpf)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
         Ok(Self {
             ebpf,
@@ -102,22 +102,17 @@ impl Programs {
             losses,
             targets,
             unwind,
-            copies,
-            ring: Some(ring),
+            ring: Some((ring, copies)),
             ring_bytes: ring_size(settings.ring_bytes),
             log_level: settings.log_level,
             has_v8: false,
         })
     }
 
-    /// The ring buffer, for whoever reads it; `None` when it was taken before.
-    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+    /// The ring buffer, for whoever reads it, and by which maps it tells the programs how to follow stacks; `None` when
+    /// they were taken before.
+    pub fn take_ring(&mut self) -> Option<(RingBuf<MapData>, CopyMaps)> {
         self.ring.take()
-    }
-
-    /// What whoever unwinds stacks tells the programs; `None` where no stack is copied, or when it was taken before.
-    pub fn take_copies(&mut self) -> Option<CopyMaps> {
-        self.copies.take()
     }
 
     /// Has the stacks of a process copied, or followed by frame pointers.

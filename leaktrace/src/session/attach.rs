@@ -18,13 +18,13 @@ use crate::{
     target::{
         allocator::{Allocator, DiscoverOptions, Discovery, FoundFunction, discover},
         elf::Object,
-        maps::{FileId, Mapping},
+        maps::{FileId, Mapping, code_files},
         memory::Memory,
         process::Process,
         runtime::Runtime,
         v8::{FoundBy, V8},
     },
-    unwind::keeps_frame_pointers,
+    unwind::frame_pointers_lead_through,
 };
 
 /// What an object turned out to hold. Processes of one tree map the same files, so this is asked once a file.
@@ -43,6 +43,8 @@ pub(super) struct Attacher {
     only: Only,
     stacks: Stacks,
     known: HashMap<FileId, Known>,
+    /// Whether frame pointers lead through a file.
+    kept: HashMap<FileId, bool>,
     /// Files and offsets at which probes were placed.
     placed: HashSet<(FileId, u64)>,
 }
@@ -53,17 +55,6 @@ pub(super) struct Stacks {
     pub(super) asked: Unwind,
     /// The programs are loaded that can copy them.
     pub(super) can_copy: bool,
-}
-
-impl Stacks {
-    fn are_copied(self, pid: u32, maps: &[Mapping]) -> bool {
-        self.can_copy
-            && match self.asked {
-                Unwind::Fp => false,
-                Unwind::Dwarf => true,
-                Unwind::Auto => !keeps_frame_pointers(pid, maps),
-            }
-    }
 }
 
 /// The links of probes that were placed together, or why they were not.
@@ -167,8 +158,8 @@ impl Attacher {
         only: Only,
         stacks: Stacks,
     ) -> Self {
-        let (known, placed) = (HashMap::new(), HashSet::new());
-        Self { programs, options, nop5_is_cheap, only, stacks, known, placed }
+        let (known, kept, placed) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { programs, options, nop5_is_cheap, only, stacks, known, kept, placed }
     }
 
     /// Looks at the process's mappings and probes what is new in them; where they are settled, what is mapped no more
@@ -194,7 +185,7 @@ impl Attacher {
             return Ok(found);
         }
         if self.only != Only::V8 {
-            attached.copies_stacks = self.stacks.are_copied(process.pid, maps);
+            attached.copies_stacks = self.stacks_are_copied(process.pid, maps);
             self.programs.copy_stacks(index, attached.copies_stacks)?;
         }
         let discovered = self.discover(process, maps, &new, &mut found);
@@ -231,6 +222,25 @@ impl Attacher {
         }
         found.allocators = targets.allocators;
         Ok(found)
+    }
+
+    fn stacks_are_copied(&mut self, pid: u32, maps: &[Mapping]) -> bool {
+        self.stacks.can_copy
+            && match self.stacks.asked {
+                Unwind::Fp => false,
+                Unwind::Dwarf => true,
+                Unwind::Auto => !self.frame_pointers_lead_through(pid, maps),
+            }
+    }
+
+    /// Whether frame pointers lead through all files of code of a process. What cannot be opened does not count.
+    fn frame_pointers_lead_through(&mut self, pid: u32, maps: &[Mapping]) -> bool {
+        const MAX_FILES: usize = 256;
+        code_files(maps).take(MAX_FILES).all(|mapping| {
+            let Some(file) = mapping.file_id() else { return true };
+            let known = self.kept.get(&file).copied().or_else(|| frame_pointers_lead_through(pid, mapping));
+            known.is_none_or(|leads_through| *self.kept.entry(file).or_insert(leads_through))
+        })
     }
 
     /// Where only V8 is to be watched, there must be one.

@@ -3,14 +3,15 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::BuildHasher as _,
     time::{Duration, Instant},
 };
 
-use leaktrace_common::{Header, Kind, MAX_FRAMES, Reason, StackCopy, StackRecord};
-use rustc_hash::FxHashMap;
+use leaktrace_common::{Header, MAX_FRAMES, Reason, StackCopy, StackRecord};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use zerocopy::IntoBytes as _;
 
-use super::engine::code_ranges;
+use super::{backoff::Backoff, engine::code_ranges, traced::is_code};
 use crate::{
     probe::copies::CopyMaps,
     target::maps,
@@ -41,21 +42,16 @@ pub(super) struct Copies {
 /// The code of one process.
 struct Traced {
     pid: u32,
+    /// Its stacks are copied. Where they are not, nothing is read of it.
+    is_copied: bool,
     unwinder: Process,
     ranges: Vec<(u64, u64)>,
     /// When the code that has just changed is taken to stand still.
     settled: Option<Instant>,
     /// Return addresses whose rule was told.
     ruled: BTreeSet<u64>,
-    /// When the mappings may be read again, and how long to wait then.
-    look: (Instant, Duration),
-}
-
-impl Traced {
-    fn knows(&self, address: u64) -> bool {
-        let after = self.ranges.partition_point(|&(start, _)| start <= address);
-        after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|&(_, end)| address < end)
-    }
+    /// When the mappings may be read again for an address that is no known code.
+    look: Backoff,
 }
 
 impl Copies {
@@ -73,11 +69,12 @@ impl Copies {
     pub(super) fn begin(&mut self, process: u16, pid: u32) {
         let traced = Traced {
             pid,
+            is_copied: false,
             unwinder: Process::default(),
             ranges: Vec::new(),
             settled: None,
             ruled: BTreeSet::new(),
-            look: (Instant::now(), LOOK_AGAIN.0),
+            look: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1),
         };
         self.processes.insert(process, traced);
     }
@@ -94,7 +91,7 @@ impl Copies {
     pub(super) fn changes(&mut self, process: u16) {
         if let Some(traced) = self.processes.get_mut(&process) {
             traced.settled = Some(Instant::now() + SETTLING);
-            traced.look = (Instant::now(), LOOK_AGAIN.0);
+            traced.look = Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1);
         }
     }
 
@@ -133,7 +130,9 @@ impl Copies {
 
     /// Reads where a process has code now. True if that has changed.
     pub(super) fn look(&mut self, process: u16) -> bool {
-        let Some(traced) = self.processes.get_mut(&process) else { return false };
+        let Some(traced) = self.processes.get_mut(&process).filter(|traced| traced.is_copied) else {
+            return false;
+        };
         let Ok(mapped) = maps::read(traced.pid) else { return false };
         let ranges = code_ranges(&mapped);
         if traced.ranges == ranges {
@@ -159,7 +158,7 @@ impl Copies {
         let head = copied.head;
         let (frames, end) = self.walk(&copied)?;
         self.tell_rules(head.header.process, &frames);
-        let path = path_hash(&frames);
+        let path = FxBuildHasher.hash_one(&frames);
         if head.reason == Reason::Recheck as u8
             && let Some(known) = self.paths.get(&head.hash)
         {
@@ -179,7 +178,7 @@ impl Copies {
     fn tell_rules(&mut self, process: u16, frames: &[u64]) {
         let Some(traced) = self.processes.get_mut(&process) else { return };
         for &frame in frames {
-            if traced.knows(frame) && traced.ruled.insert(frame) {
+            if is_code(&traced.ranges, frame) && traced.ruled.insert(frame) {
                 let rule = traced.unwinder.rule(frame);
                 self.maps.rule(process, frame, rule);
             }
@@ -190,28 +189,17 @@ impl Copies {
     fn walk(&mut self, copied: &Copied<'_>) -> Option<(Vec<u64>, End)> {
         let process = copied.head.header.process;
         let traced = self.processes.get_mut(&process)?;
+        traced.is_copied = true;
         let walked = traced.unwinder.walk(copied);
-        let now = Instant::now();
-        let (due, pause) = traced.look;
-        let may_look = now >= due || traced.settled.is_some();
-        if !may_look || walked.0.iter().all(|&frame| traced.knows(frame)) {
-            return Some(walked);
-        }
-        traced.look = (now + pause, (pause * 2).min(LOOK_AGAIN.1));
-        if !self.look(process) {
+        let is_known = walked.0.iter().all(|&frame| is_code(&traced.ranges, frame));
+        // What has just changed may change again at any moment.
+        if is_known || !(traced.look.is_due() || traced.settled.is_some()) || !self.look(process) {
             return Some(walked);
         }
         let traced = self.processes.get_mut(&process)?;
-        traced.look.1 = LOOK_AGAIN.0;
+        traced.look.found(LOOK_AGAIN.0);
         Some(traced.unwinder.walk(copied))
     }
-}
-
-fn path_hash(frames: &[u64]) -> u64 {
-    use std::hash::{Hash as _, Hasher as _};
-    let mut hasher = rustc_hash::FxHasher::default();
-    frames.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A record as the programs send it where they follow frame pointers themselves, with as many frames as are filled.
@@ -222,7 +210,7 @@ fn stack_record(head: &StackCopy, frames: &[u64], end: End) -> Vec<u8> {
         *place = *frame;
     }
     let truncated = u32::from(end == End::Cut);
-    let header = Header { kind: if head.kind == 0 { Kind::Stack as u8 } else { head.kind }, ..head.header };
+    let header = Header { kind: head.kind, ..head.header };
     let record = StackRecord { header, hash: head.hash, depth: depth as u32, truncated, frames: kept };
     let bytes = record.as_bytes();
     bytes.get(..PREFIX + 8 * depth).unwrap_or(bytes).to_vec()

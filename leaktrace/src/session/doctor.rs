@@ -20,7 +20,7 @@ use crate::{
         allocator::{DiscoverOptions, Discovery, discover},
         elf::{FramePointers, Object},
         hazard::{KernelVersion, ReturnProbes, return_probes},
-        maps::Mapping,
+        maps::{Mapping, code_files},
         memory::Memory,
         process::Process,
         system::System,
@@ -123,7 +123,7 @@ fn programs(system: &System) -> Check {
         max_stacks: 16,
         min_size: 0,
         mappings: false,
-        copies: copies_stacks(system, 32 << 20),
+        copies: copies_stacks(system),
         links: links(Links::Auto, system),
         log_level: 0,
         pid_namespace: None,
@@ -260,14 +260,11 @@ fn v8(found: &Discovery, maps: &[Mapping], memory: &Memory, report: &mut DoctorR
 /// Where a stack walk by frame pointers would end.
 fn frame_pointers(pid: u32, maps: &[Mapping], report: &mut DoctorReport) {
     const MAX_OBJECTS: usize = 256;
-    let mut seen = HashSet::new();
-    let code = maps.iter().filter(|mapping| mapping.executable);
-    let objects = code.filter(|mapping| mapping.file_id().is_some_and(|file| seen.insert(file)));
     let (mut kept, mut without) = (Vec::new(), Vec::new());
-    for mapping in objects.take(MAX_OBJECTS) {
+    for mapping in code_files(maps).take(MAX_OBJECTS) {
         let Ok(object) = Object::open(pid, mapping) else { continue };
-        let name = object.display_path.rsplit('/').next().unwrap_or_default().to_owned();
-        match object.unwind_tables().and_then(|tables| tables.frame_pointers()) {
+        let name = object.file_name().to_owned();
+        match object.frame_pointers() {
             Some(FramePointers::Kept) => kept.push(name),
             Some(FramePointers::Mixed) => without.push(format!("{name} (in part)")),
             Some(FramePointers::Omitted) => without.push(name),

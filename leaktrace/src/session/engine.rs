@@ -57,8 +57,8 @@ pub(super) struct Setup {
 
 /// What takes part in the work of the event thread.
 pub(super) struct Parts {
-    /// Where stacks are copied, what unwinds them.
-    pub(super) copies: Option<Copies>,
+    /// What unwinds stacks that are copied.
+    pub(super) copies: Copies,
     pub(super) view: View,
     pub(super) output: OutputThread,
     pub(super) recorder: Option<Recorder>,

@@ -71,9 +71,8 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let unwind = how_to_unwind(options, &settings)?;
     let mut programs = Programs::load(&settings)?;
     sinks::log_programs(&mut programs);
-    let ring =
+    let (ring, copies) =
         programs.take_ring().ok_or_else(|| Failure::new(ExitCode::Internal, "the ring buffer is taken"))?;
-    let copies = programs.take_copies().map(Copies::new);
     let discover = DiscoverOptions {
         symbols_prefix: options.capture.symbols_prefix.clone(),
         object: options.capture.object.clone(),
@@ -104,7 +103,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let engine = Engine::start(Setup {
         ring,
         parts: Parts {
-            copies,
+            copies: Copies::new(copies),
             view,
             output,
             recorder,
@@ -156,6 +155,9 @@ fn create_files(options: &TraceOptions) -> Result<Option<Recorder>, Failure> {
     Ok(recorder)
 }
 
+/// A ring for copies of stacks holds some of the largest.
+const SMALLEST_RING: u32 = 256 << 10;
+
 fn how_to_unwind(options: &TraceOptions, settings: &Settings) -> Result<Stacks, Failure> {
     if options.capture.unwind == Unwind::Dwarf && !settings.copies {
         let message = "--unwind dwarf needs Linux 5.17 or newer, and a ring of 256 KiB or more";
@@ -171,7 +173,9 @@ fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -
         max_stacks: options.tuning.max_stacks,
         min_size: options.capture.min_size,
         mappings: options.capture.mmap,
-        copies: options.capture.unwind != Unwind::Fp && copies_stacks(system, options.tuning.ring_size),
+        copies: options.capture.unwind != Unwind::Fp
+            && options.tuning.ring_size >= SMALLEST_RING
+            && copies_stacks(system),
         links: links(options.tuning.links, system),
         log_level: match general.verbose {
             0 => 0,

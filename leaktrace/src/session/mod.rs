@@ -1,6 +1,7 @@
 //! Wires the rooms for one run.
 
 mod attach;
+mod backoff;
 mod classify;
 mod clock;
 mod copies;

@@ -18,12 +18,9 @@ pub(super) const NOP5: KernelVersion = KernelVersion::new(6, 18);
 /// From this kernel on a program can have a function called for each piece of a stack.
 const BPF_LOOP: KernelVersion = KernelVersion::new(5, 17);
 
-/// A ring for copies holds some of the largest.
-const SMALLEST_RING: u32 = 256 << 10;
-
-/// Whether stacks can be copied on this machine, by such a ring.
-pub(super) fn copies_stacks(system: &System, ring_bytes: u32) -> bool {
-    ring_bytes >= SMALLEST_RING && system.version.is_some_and(|version| version >= BPF_LOOP)
+/// Whether stacks can be copied on this machine.
+pub(super) fn copies_stacks(system: &System) -> bool {
+    system.version.is_some_and(|version| version >= BPF_LOOP)
 }
 
 /// The kind of kernel link that is to hold the probes.

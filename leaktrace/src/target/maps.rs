@@ -1,5 +1,6 @@
 //! The target's mappings: `/proc/PID/maps`, and which of them hold code.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
@@ -136,6 +137,13 @@ fn unescape(path: &[u8]) -> Vec<u8> {
         }
     }
     plain
+}
+
+/// The files that code is mapped from: of each the first such mapping.
+pub fn code_files(maps: &[Mapping]) -> impl Iterator<Item = &Mapping> {
+    let mut seen = HashSet::new();
+    let code = maps.iter().filter(|mapping| mapping.executable);
+    code.filter(move |mapping| mapping.file_id().is_some_and(|file| seen.insert(file)))
 }
 
 /// The executable mappings, for quick look-ups of return addresses.

@@ -20,11 +20,11 @@ use leaktrace_common::StackCopy;
 use rustc_hash::FxHashMap;
 use zerocopy::FromBytes as _;
 
-use crate::target::maps::{FileId, Mapping};
+use crate::target::maps::Mapping;
 pub use modules::Files;
 use modules::{Bytes, Loaded};
 pub use pages::code_pages;
-pub use trust::keeps_frame_pointers;
+pub use trust::frame_pointers_lead_through;
 
 /// Addresses whose tables are known to be safe, or not, are kept up to this number.
 const MAX_CHECKED: usize = 1 << 20;
@@ -86,34 +86,27 @@ impl Default for Process {
 impl Process {
     /// Takes over what the process has mapped now; gives the ranges in which other code lies than before.
     pub fn map(&mut self, pid: u32, maps: &[Mapping], files: &mut Files) -> Vec<(u64, u64)> {
-        let code = maps.iter().filter(|mapping| mapping.executable);
-        let now: FxHashMap<u64, (u64, FileId, &Mapping)> = code
-            .filter_map(|mapping| Some((mapping.start, (mapping.end, mapping.file_id()?, mapping))))
-            .collect();
-        let gone: Vec<u64> = self
-            .loaded
-            .iter()
-            .filter(|(start, loaded)| {
-                now.get(start).is_none_or(|(end, file, _)| (*end, *file) != (loaded.end, loaded.file))
-            })
-            .map(|(start, _)| *start)
-            .collect();
+        let code = maps.iter().filter(|mapping| mapping.executable && mapping.file_id().is_some());
+        let now: BTreeMap<u64, &Mapping> = code.map(|mapping| (mapping.start, mapping)).collect();
+        let is_gone = |start: &u64, loaded: &mut Loaded| {
+            now.get(start).is_none_or(|now| (now.end, now.file_id()) != (loaded.end, Some(loaded.file)))
+        };
         let mut changed = Vec::new();
-        for start in gone {
-            changed.extend(self.loaded.remove(&start).map(|loaded| (start, loaded.end)));
+        for (start, loaded) in self.loaded.extract_if(.., is_gone) {
+            changed.push((start, loaded.end));
             self.unwinder.remove_module(start);
-            self.checked.clear();
         }
-        for (start, (_, _, mapping)) in now {
-            if self.loaded.contains_key(&start) {
-                continue;
-            }
-            if let Some((loaded, module)) = files.load(pid, mapping) {
+        for (&start, mapping) in &now {
+            if !self.loaded.contains_key(&start)
+                && let Some((loaded, module)) = files.load(pid, mapping)
+            {
                 changed.push((start, loaded.end));
                 self.loaded.insert(start, loaded);
                 self.unwinder.add_module(module);
-                self.checked.clear();
             }
+        }
+        if !changed.is_empty() {
+            self.checked.clear();
         }
         changed
     }

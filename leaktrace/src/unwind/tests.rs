@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
 use super::*;
-use crate::target::{elf::Object, maps::MappedPath};
+use crate::target::{
+    elf::Object,
+    maps::{FileId, MappedPath},
+};
 
 const SP: u64 = 0x7ffc_0000_1000;
 

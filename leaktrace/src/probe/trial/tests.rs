@@ -97,7 +97,7 @@ fn a_return_probe_is_tried_for_real() {
         Ok(programs) => programs,
         Err(failure) => return println!("SKIPPED: {failure}"),
     };
-    let mut ring = programs.take_ring().unwrap();
+    let (mut ring, _) = programs.take_ring().unwrap();
     let result = judge(|| command(ASKED), |pid| attach_both(&mut programs, pid));
     println!("a return probe under a strict filter: {result:?}");
     assert_ne!(result, TrialResult::Failed);

@@ -22,6 +22,7 @@ use crate::{
         thread::OutputThread,
     },
     session::{
+        backoff::Backoff,
         copies::Copies,
         fail_on_leak,
         input::{Fact, Input},
@@ -38,6 +39,8 @@ use crate::{
 const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 /// So many batches are taken before commands are looked at again.
 const BATCHES_AT_ONCE: usize = 16;
+/// Where looking for code brings nothing, it becomes as rare as this.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// So many heaps of V8 are told of.
 const MAX_HEAPS: usize = 4096;
 
@@ -47,9 +50,7 @@ pub(super) struct Watched {
     /// Raised whenever its addresses may mean something else.
     pub(super) generation: u32,
     /// When its maps may be read again for an address that is no known code.
-    pub(super) maps_due: Instant,
-    /// How long to wait then, if that brings nothing new.
-    pub(super) maps_pause: Duration,
+    pub(super) look: Backoff,
 }
 
 pub(super) struct EventThread {
@@ -57,7 +58,7 @@ pub(super) struct EventThread {
     /// Commands that wait until the events before them have been read.
     pub(super) held_back: VecDeque<Command>,
     pub(super) ring: Ring,
-    pub(super) copies: Option<Copies>,
+    pub(super) copies: Copies,
     pub(super) pipeline: Pipeline,
     pub(super) output: OutputThread,
     pub(super) recorder: Option<Recorder>,
@@ -139,32 +140,24 @@ impl EventThread {
         }
         match &mut fact {
             Fact::Process { process, pid, .. } => {
-                let now = Instant::now();
-                let watched = Watched { pid: *pid, generation: 0, maps_due: now, maps_pause: PAUSE.1 };
+                let look = Backoff::new(2 * PAUSE.1, LONGEST_LOOK);
+                let watched = Watched { pid: *pid, generation: 0, look };
                 self.processes.insert(*process, watched);
-                if let Some(copies) = &mut self.copies {
-                    copies.begin(*process, *pid);
-                }
+                self.copies.begin(*process, *pid);
             }
             // JIT compilers add code without telling, which walks stop at until then.
             Fact::Tick(_) => {
-                if let Some(copies) = &mut self.copies {
-                    copies.look_at_all();
-                }
+                self.copies.look_at_all();
             }
             Fact::Gone { process, .. } => {
                 // Its maps were read when its first names were asked for; nobody asks for it from now on.
                 self.ask_for_all_names(*process, QUEUE_LIMIT);
                 self.processes.remove(process);
-                if let Some(copies) = &mut self.copies {
-                    copies.end(*process);
-                }
+                self.copies.end(*process);
             }
             Fact::Symbols { site, quiet, .. } => *quiet = self.quiet.remove(site),
             Fact::Code { process, .. } => {
-                if let Some(copies) = &mut self.copies {
-                    copies.look(*process);
-                }
+                self.copies.look(*process);
                 if let Some(watched) = self.processes.get_mut(process) {
                     watched.generation += 1;
                 }
@@ -176,15 +169,13 @@ impl EventThread {
 
     /// Takes what waits in the ring. A target that never rests must not keep us here for ever.
     fn drain(&mut self, until: Until) {
-        if let Some(copies) = &mut self.copies {
-            copies.settle();
-        }
+        self.copies.settle();
         let mut rare = Vec::new();
         let mut records = 0;
         let mut batches = 0;
         while !until.is_reached(batches, self.ring.newest_ns()) {
             let copies = &mut self.copies;
-            let unwind = |record: &[u8]| copies.as_mut()?.unwind(record);
+            let unwind = |record: &[u8]| copies.unwind(record);
             let Some((batch, count)) = self.ring.take(unwind, |record| rare.push(record.to_vec())) else {
                 break;
             };
@@ -206,8 +197,7 @@ impl EventThread {
 
     /// Tells where code was found by whoever unwinds stacks: the stacks that come after rest on it.
     fn tell_code(&mut self) {
-        let Some(copies) = &mut self.copies else { return };
-        for (process, ranges) in copies.take_changed() {
+        for (process, ranges) in self.copies.take_changed() {
             if let Some(watched) = self.processes.get_mut(&process)
                 && self.pipeline.code(process) != Some(ranges.as_slice())
             {
@@ -240,9 +230,7 @@ impl EventThread {
                 return;
             }
             Event::Exec { .. } => {
-                if let Some(copies) = &mut self.copies {
-                    copies.changes(process);
-                }
+                self.copies.changes(process);
                 self.heaps.retain(|(of, _)| *of != process);
                 Happening::Exec(process)
             }
@@ -257,9 +245,7 @@ impl EventThread {
                 Happening::Heap(process, *object)
             }
             Event::ObjectsChanged { .. } => {
-                if let Some(copies) = &mut self.copies {
-                    copies.changes(process);
-                }
+                self.copies.changes(process);
                 Happening::ObjectsChanged(process)
             }
             Event::Fork { .. } => Happening::Fork,
@@ -273,15 +259,13 @@ impl EventThread {
     /// that never were code, so looking again and again becomes rarer while it brings nothing.
     fn refresh_code(&mut self, process: u16) {
         let Some(watched) = self.processes.get_mut(&process) else { return };
-        if Instant::now() < watched.maps_due {
+        if !watched.look.is_due() {
             return;
         }
-        watched.maps_pause = (watched.maps_pause * 2).min(Duration::from_secs(5));
-        watched.maps_due = Instant::now() + watched.maps_pause;
         let Ok(maps) = maps::read(watched.pid) else { return };
         let ranges = code_ranges(&maps);
         if self.pipeline.code(process) != Some(ranges.as_slice()) {
-            watched.maps_pause = PAUSE.0;
+            watched.look.found(2 * PAUSE.0);
             watched.generation += 1;
             self.step(Input::Fact(Fact::Code { process, ranges }));
         }

@@ -1,6 +1,6 @@
 //! Gathers what decides whether the inspector may be used or opened.
 
-use std::{collections::BTreeSet, fs::File, io::Read as _, net::SocketAddr, ops::ControlFlow};
+use std::{fs::File, io::Read as _, net::SocketAddr, ops::ControlFlow};
 
 use super::{
     connect::reachable,
@@ -129,11 +129,10 @@ struct Program {
 impl Program {
     fn read(pid: u32) -> std::io::Result<Self> {
         let maps = maps::read(pid)?;
-        let mut seen = BTreeSet::new();
-        let code = maps.iter().filter(|mapping| mapping.executable);
-        let files = code.filter(|mapping| mapping.file_id().is_some_and(|file| seen.insert(file)));
         // The program itself, and libraries that are called like Node's or libuv: opening all would take seconds.
-        let files = files.enumerate().filter(|(number, mapping)| *number == 0 || is_likely(mapping));
+        let files = maps::code_files(&maps)
+            .enumerate()
+            .filter(|(number, mapping)| *number == 0 || is_likely(mapping));
         let (mut is_node, mut trees) = (false, Vec::new());
         for (_, mapping) in files {
             let Ok(object) = Object::open(pid, mapping) else { continue };
