@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    traced::{Names, Traced},
+    traced::{Names, Traced, stack_of},
     verdicts::Verdicts,
 };
 
@@ -63,7 +63,7 @@ pub(super) fn summary(
         .flat_map(|(&process, traced)| {
             let sites = largest(traced, view, now_ns, names);
             sites.into_iter().map(move |figures| {
-                let stack = names.get(&figures.site).map(|names| names.frames.clone()).unwrap_or_default();
+                let stack = stack_of(Some(traced), figures.site, names);
                 let stands = verdicts.on_site(process, figures.site);
                 SiteSummary {
                     pid: traced.pid,

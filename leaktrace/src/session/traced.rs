@@ -1,12 +1,14 @@
 //! One process of a trace: its heap, and what was told of it.
 
+use std::collections::HashMap;
+
 use super::{
     input::ProcessUsage,
     v8::V8State,
     watch::{ChildUsage, Finding, Observed, Watch},
 };
 use crate::{
-    heap::{Series, Tracker},
+    heap::{Series, Site, Tracker},
     output::record::{Mapped, ProcessSummary},
     symbol::Frame,
     verdict::Samples,
@@ -48,6 +50,33 @@ impl Names {
     /// The frame of the innermost function that is not the allocator's own.
     pub(super) fn culprit(&self) -> Option<&Frame> {
         self.frames.get(self.culprit.unwrap_or(0))
+    }
+}
+
+/// The stack of a site, by name where names are known, else by address.
+pub(super) fn stack_of(traced: Option<&Traced>, site: u32, names: &HashMap<u32, Names>) -> Vec<Frame> {
+    if let Some(names) = names.get(&site) {
+        return names.frames.clone();
+    }
+    traced.and_then(|traced| traced.tracker.site(site)).map_or_else(Vec::new, bare_stack)
+}
+
+/// The stack of a site by address.
+pub(super) fn bare_stack(site: &Site) -> Vec<Frame> {
+    site.frames().iter().copied().map(by_address).collect()
+}
+
+/// A frame of which nothing else is known.
+fn by_address(address: u64) -> Frame {
+    Frame {
+        function: None,
+        module: None,
+        file: None,
+        line: None,
+        column: None,
+        address: format!("{address:#x}"),
+        offset: None,
+        inlined: false,
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
 
 use super::{
-    super::{clock::seconds_of, traced::Traced, verdicts::by_address},
+    super::{
+        clock::seconds_of,
+        traced::{Traced, bare_stack},
+    },
     Pipeline,
 };
 use crate::{
@@ -51,7 +54,7 @@ impl Pipeline {
                 Some(names) => {
                     Cow::Borrowed(names.frames.get(names.culprit.unwrap_or(0)..).unwrap_or_default())
                 }
-                None => site.frames().iter().copied().map(by_address).collect(),
+                None => bare_stack(site).into(),
             };
             let missing = match site.id {
                 OVERFLOW_SITE | MAPPING_OVERFLOW_SITE => Some(Missing::FurtherSites),

@@ -26,7 +26,6 @@ use crate::{
 };
 
 pub(super) use judging::Moment;
-pub(super) use told::by_address;
 
 use judging::Judging;
 use standing::{Standing, is_alarm, is_worth_a_first};

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     output::verdict::{SubjectKind, VerdictRecord},
-    session::traced::{Names, Traced},
-    symbol::Frame,
+    session::traced::{Names, Traced, stack_of},
 };
 
 /// Whether all is known of a site's stack that will be: also where there is no stack, or nobody left to ask.
@@ -25,27 +24,7 @@ pub(super) fn with_stack(
 ) -> VerdictRecord {
     let id = record.subject.id.and_then(|id| u32::try_from(id).ok());
     let Some(id) = id.filter(|_| record.subject.kind == SubjectKind::Site) else { return record };
-    if let Some(names) = names.get(&id) {
-        record.culprit = names.culprit().cloned();
-        record.stack = Some(names.frames.clone());
-    } else {
-        let site = traced.and_then(|traced| traced.tracker.site(id));
-        let addresses = site.map_or(&[][..], |site| site.frames());
-        record.stack = Some(addresses.iter().copied().map(by_address).collect());
-    }
+    record.culprit = names.get(&id).and_then(Names::culprit).cloned();
+    record.stack = Some(stack_of(traced, id, names));
     record
-}
-
-/// A frame of which nothing else is known.
-pub(in crate::session) fn by_address(address: u64) -> Frame {
-    Frame {
-        function: None,
-        module: None,
-        file: None,
-        line: None,
-        column: None,
-        address: format!("{address:#x}"),
-        offset: None,
-        inlined: false,
-    }
 }
