@@ -75,6 +75,11 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// Whether stacks are copied, and not followed by frame pointers.
+    pub(super) const fn copies_stacks(&self) -> bool {
+        self.copies_stacks
+    }
+
     /// How stacks are taken, as the header has it.
     pub(super) const fn stacks(&self) -> &'static str {
         if self.copies_stacks { "unwind_tables" } else { "frame_pointers" }

@@ -33,6 +33,8 @@ pub(super) struct Copies {
     maps: CopyMaps,
     files: Files,
     processes: HashMap<u16, Traced>,
+    /// Processes whose stacks are copied. Of others nothing is read.
+    copied: BTreeSet<u16>,
     /// The hash of the call path behind each hash of the programs'.
     paths: FxHashMap<u64, u64>,
     /// Processes whose code was found elsewhere than before.
@@ -42,8 +44,6 @@ pub(super) struct Copies {
 /// The code of one process.
 struct Traced {
     pid: u32,
-    /// Its stacks are copied. Where they are not, nothing is read of it.
-    is_copied: bool,
     unwinder: Process,
     ranges: Vec<(u64, u64)>,
     /// When the code that has just changed is taken to stand still.
@@ -60,6 +60,7 @@ impl Copies {
             maps,
             files: Files::default(),
             processes: HashMap::new(),
+            copied: BTreeSet::new(),
             paths: FxHashMap::default(),
             changed: BTreeSet::new(),
         }
@@ -69,7 +70,6 @@ impl Copies {
     pub(super) fn begin(&mut self, process: u16, pid: u32) {
         let traced = Traced {
             pid,
-            is_copied: false,
             unwinder: Process::default(),
             ranges: Vec::new(),
             settled: None,
@@ -79,9 +79,19 @@ impl Copies {
         self.processes.insert(process, traced);
     }
 
+    /// From now on the stacks of a process are copied, or are not.
+    pub(super) fn are_made(&mut self, process: u16, copies: bool) {
+        if !copies {
+            self.copied.remove(&process);
+        } else if self.copied.insert(process) {
+            self.look(process);
+        }
+    }
+
     /// A process is gone: its rules make room for those of others.
     pub(super) fn end(&mut self, process: u16) {
         let gone = self.processes.remove(&process);
+        self.copied.remove(&process);
         for address in gone.into_iter().flat_map(|traced| traced.ruled) {
             self.maps.forget(process, address);
         }
@@ -130,9 +140,8 @@ impl Copies {
 
     /// Reads where a process has code now. True if that has changed.
     pub(super) fn look(&mut self, process: u16) -> bool {
-        let Some(traced) = self.processes.get_mut(&process).filter(|traced| traced.is_copied) else {
-            return false;
-        };
+        let is_copied = self.copied.contains(&process);
+        let Some(traced) = self.processes.get_mut(&process).filter(|_| is_copied) else { return false };
         let Ok(mapped) = maps::read(traced.pid) else { return false };
         let ranges = code_ranges(&mapped);
         if traced.ranges == ranges {
@@ -189,7 +198,6 @@ impl Copies {
     fn walk(&mut self, copied: &Copied<'_>) -> Option<(Vec<u64>, End)> {
         let process = copied.head.header.process;
         let traced = self.processes.get_mut(&process)?;
-        traced.is_copied = true;
         let walked = traced.unwinder.walk(copied);
         let is_known = walked.0.iter().all(|&frame| is_code(&traced.ranges, frame));
         // What has just changed may change again at any moment.

@@ -45,6 +45,8 @@ pub(super) enum Happening {
 #[derive(Debug)]
 enum Command {
     Fact(Box<Fact>),
+    /// Whether the stacks of a process are copied.
+    Copies(u16, bool),
     Sort(Sort),
     Finish(Box<Fact>, Option<PathBuf>),
 }
@@ -93,6 +95,11 @@ impl Engine {
     pub(super) fn tell(&self, fact: Fact) {
         // The thread only ends before it is finished when it failed; `finish` tells.
         let _ = self.commands.send(Command::Fact(Box::new(fact)));
+    }
+
+    /// Tells whether the stacks of a process are copied.
+    pub(super) fn copies_stacks(&self, process: u16, copies: bool) {
+        let _ = self.commands.send(Command::Copies(process, copies));
     }
 
     /// Ranks the sites by something else from the next tick on.

@@ -69,6 +69,8 @@ impl Supervisor {
     fn look(&mut self, index: u16, is_settled: bool) {
         let Some(traced) = self.processes.get_mut(&index) else { return };
         let Ok(maps) = traced.process.maps() else { return };
+        // At once: placing probes takes a while, and then these would be the mappings of some time ago.
+        self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
         self.under_way.attaching(&self.attacher.programs.losses());
         let found = self.attacher.look(
             &traced.process,
@@ -82,7 +84,7 @@ impl Supervisor {
         // Right after exec nothing but the program and its loader is mapped: the next look may find more.
         let found = found.map_err(|error| traced.why_not = Some(error.message));
         self.under_way.attached();
-        self.engine.tell(Fact::Code { process: index, ranges: code_ranges(&maps) });
+        self.engine.copies_stacks(index, traced.attached.copies_stacks());
         if let Ok(found) = found {
             self.tell_found(index, pid, &found, false);
         }
@@ -140,6 +142,7 @@ impl Supervisor {
         self.under_way.attaching(&self.attacher.programs.losses());
         let found = self.attacher.look(&process, index, returns, &maps, true, &mut attached);
         self.under_way.attached();
+        self.engine.copies_stacks(index, attached.copies_stacks());
         let mut why_not = None;
         match found {
             Ok(found) => {

@@ -93,6 +93,8 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let output = sinks::open(&options.view, general, wishes)?;
     let (happenings, happened) = unbounded_channel();
     let view = View { top: options.view.top, sort: options.view.sort, older_than: options.view.older_than };
+    let mut copies = Copies::new(copies);
+    copies.are_made(0, attached.copies_stacks());
     let mut header = header(&process, &system, &attacher, (&attached, &found), options, returns, why);
     if let Some(launched) = &launched {
         (header.comm, header.exe) = launched.names();
@@ -103,7 +105,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let engine = Engine::start(Setup {
         ring,
         parts: Parts {
-            copies: Copies::new(copies),
+            copies,
             view,
             output,
             recorder,

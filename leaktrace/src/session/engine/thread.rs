@@ -114,6 +114,7 @@ impl EventThread {
             while let Some(command) = self.held_back.pop_front() {
                 match command {
                     Command::Fact(fact) => self.fact(*fact),
+                    Command::Copies(process, copies) => self.copies.are_made(process, copies),
                     Command::Sort(sort) => self.pipeline.sort_by(sort),
                     Command::Finish(end, dump) => return self.finish(*end, dump).await,
                 }
@@ -213,6 +214,9 @@ impl EventThread {
             match command {
                 Command::Fact(fact) if self.held_back.is_empty() && older_events_until(&fact).is_none() => {
                     self.fact(*fact);
+                }
+                Command::Copies(process, copies) if self.held_back.is_empty() => {
+                    self.copies.are_made(process, copies);
                 }
                 command => self.held_back.push_back(command),
             }
