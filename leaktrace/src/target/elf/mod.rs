@@ -77,6 +77,21 @@ pub struct Segment {
     pub executable: bool,
 }
 
+impl Segment {
+    /// Whether the byte at an offset of the file is one of its own.
+    fn holds(&self, offset: u64) -> bool {
+        offset.checked_sub(self.offset).is_some_and(|within| within < self.file_size)
+    }
+
+    /// Whether its mapping shows that byte: whole pages are mapped.
+    fn shows(&self, offset: u64) -> bool {
+        const PAGE: u64 = 4096;
+        let end = self.offset.saturating_add(self.file_size);
+        offset >= self.offset - self.offset % PAGE
+            && offset < end.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX)
+    }
+}
+
 /// An ELF file of the target, held open.
 #[derive(Debug)]
 pub struct Object {
@@ -220,14 +235,13 @@ impl Object {
             return None;
         }
         let offset = (address - mapping.start).checked_add(mapping.offset)?;
-        let holds = |segment: &&Segment| {
-            offset.checked_sub(segment.offset).is_some_and(|within| within < segment.file_size)
-        };
-        // Segments may share a page of the file, so the one with the mapping's own permission goes first.
         let same_kind = |segment: &&Segment| segment.executable == mapping.executable;
-        let segment = (self.segments.iter().filter(same_kind).find(holds))
-            .or_else(|| self.segments.iter().find(holds))?;
-        segment.vaddr.checked_add(offset - segment.offset)
+        // Segments may share a page of the file, so the one with the mapping's own permission goes first; also for what
+        // stands before it in its first page, which is another's by the file and this one's in memory.
+        let segment = (self.segments.iter().filter(same_kind).find(|segment| segment.holds(offset)))
+            .or_else(|| self.segments.iter().filter(same_kind).find(|segment| segment.shows(offset)))
+            .or_else(|| self.segments.iter().find(|segment| segment.holds(offset)))?;
+        segment.vaddr.checked_add(offset)?.checked_sub(segment.offset)
     }
 
     /// The run-time address of an address of the file: in the first executable mapping that shows it.

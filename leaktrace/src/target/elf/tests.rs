@@ -66,6 +66,36 @@ fn our_own_libc_is_opened_through_its_mapping() {
 }
 
 #[test]
+fn a_mapping_begins_before_its_segment() {
+    // As lld lays programs out: code begins in the middle of a page of the file whose start is another segment's.
+    let mut object = Object::from_bytes(std::fs::read(std::env::current_exe().unwrap()).unwrap()).unwrap();
+    let segment = |offset, vaddr, file_size, executable| Segment {
+        vaddr,
+        memory_size: file_size,
+        offset,
+        file_size,
+        executable,
+    };
+    object.segments = vec![segment(0, 0, 0x1_796c, false), segment(0x1_7970, 0x1_8970, 0x4_7770, true)];
+    let text = Mapping {
+        start: 0x5000_0000_8000,
+        end: 0x5000_0005_0000,
+        offset: 0x1_7000,
+        executable: true,
+        readable: true,
+        writable: false,
+        device: (8, 1),
+        inode: 1,
+        path: MappedPath::File("/p".into()),
+        deleted: false,
+    };
+    assert_eq!(object.vaddr_of(&text, text.start), Some(0x1_8000));
+    assert_eq!(object.vaddr_of(&text, text.start + 0x970), Some(0x1_8970));
+    let data = Mapping { start: 0x5000_0000_0000, offset: 0, executable: false, ..text };
+    assert_eq!(object.vaddr_of(&data, data.start + 0x1_7000), Some(0x1_7000));
+}
+
+#[test]
 fn kinds_are_told_apart() {
     let directory = tempfile::tempdir().unwrap();
     for (flags, kind) in [
