@@ -1,11 +1,13 @@
 //! `cargo xtask soak`: what takes longer than CI may.
 
+mod fuzz;
+
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::bench::{Programs, Server, Tracer, Variant};
@@ -20,7 +22,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10)]
     minutes: u64,
     /// Runs only the parts whose name contains this: exactness, attach, recording, verdicts of patterns, verdicts of
-    /// programs, fuzz.
+    /// programs, fuzz and the name of a fuzz target ("fuzz unwind").
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -35,13 +37,12 @@ struct Soak {
 /// A part returns what it did, in a few words.
 type Part = fn(&Soak) -> Result<String>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 5] = [
     ("exactness", exactness),
     ("attach and detach", attach_and_detach),
     ("recording killed", recording_killed),
     ("verdicts of patterns", verdicts_of_patterns),
     ("verdicts of programs", verdicts_of_programs),
-    ("fuzz", fuzz),
 ];
 
 /// Runs the parts and lists their results; fails if one of them does.
@@ -57,15 +58,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let soak = Soak { programs, scratch, time: Duration::from_secs(options.minutes * 60) };
     let mut failed = 0;
     let mut results = Vec::new();
-    for (name, part) in PARTS.into_iter().filter(|(name, _)| name.contains(&options.filter)) {
-        println!("\n== {name}");
-        results.push(match part(&soak) {
+    let is_asked = |name: &str| name.contains(&options.filter);
+    let mut note = |name: &str, done: Result<String>| {
+        failed += u32::from(done.is_err());
+        results.push(match done {
             Ok(done) => format!("{name}: ok, {done}"),
-            Err(error) => {
-                failed += 1;
-                format!("{name}: FAILED: {error:#}")
-            }
+            Err(error) => format!("{name}: FAILED: {error:#}"),
         });
+    };
+    for (name, part) in PARTS.into_iter().filter(|(name, _)| is_asked(name)) {
+        println!("\n== {name}");
+        note(name, part(&soak));
+    }
+    for target in fuzz::targets()? {
+        let name = format!("fuzz {target}");
+        if is_asked(&name) {
+            println!("\n== {name}");
+            note(&name, fuzz::run(&target, soak.time));
+        }
     }
     println!("\n== result");
     for result in &results {
@@ -185,26 +195,6 @@ fn verdicts(soak: &Soak, arguments: &[&str]) -> Result<()> {
         test.env("LEAKTRACE_TEST_SOAK_SECONDS", soak.time.as_secs().to_string()).run()?;
     }
     Ok(())
-}
-
-/// Every fuzz target for its share of the time.
-fn fuzz(soak: &Soak) -> Result<String> {
-    let directory = workspace::root().join("fuzz");
-    let cargo = || {
-        Cmd::new("cargo").without_env("CARGO").without_env("RUSTUP_TOOLCHAIN").arg("+nightly").dir(&directory)
-    };
-    if !cargo().args(["fuzz", "--version"]).succeeds() {
-        bail!("needs `rustup toolchain install nightly` and `cargo install cargo-fuzz`");
-    }
-    let targets = cargo().args(["fuzz", "list"]).read()?;
-    let targets: Vec<_> = targets.lines().collect();
-    ensure!(!targets.is_empty(), "there are no fuzz targets");
-    let share = soak.time.as_secs() / targets.len() as u64;
-    for target in &targets {
-        println!("{target}, {share} s");
-        cargo().args(["fuzz", "run", target, "--", &format!("-max_total_time={share}")]).run()?;
-    }
-    Ok(format!("{} for {share} s each", targets.join(", ")))
 }
 
 /// Two threads that allocate and free without a pause.
