@@ -4,7 +4,7 @@ use super::escape::{cut_middle, fits, visible, width};
 use crate::symbol::Frame;
 
 /// The stack from the frame on that the record calls its function: what precedes it is the allocator's own.
-pub(super) fn from_culprit<'a>(stack: &'a [Frame], function: Option<&str>) -> &'a [Frame] {
+pub(super) fn outwards<'a>(stack: &'a [Frame], function: Option<&str>) -> &'a [Frame] {
     let culprit = function.and_then(|name| stack.iter().position(|f| f.function.as_deref() == Some(name)));
     stack.get(culprit.unwrap_or(0)..).unwrap_or_default()
 }
@@ -142,7 +142,7 @@ fn path_starts(name: &str) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{callers, from_culprit, name, place, shorten};
+    use super::{callers, name, outwards, place, shorten};
     use crate::output::{escape, fixture};
     use proptest::prelude::*;
     use rstest::rstest;
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn callers_follow_the_place() {
         let stack = fixture::stack();
-        let stack = from_culprit(&stack, Some("createStringObject"));
+        let stack = outwards(&stack, Some("createStringObject"));
         assert_eq!(
             callers(stack, 90),
             "object.c:123 ← tryObjectEncoding ← setCommand ← redis-server+0x12 ← processCommand ← main"

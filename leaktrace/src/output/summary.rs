@@ -147,7 +147,7 @@ fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool)
     }
     writeln!(out, "  [site {}]", figures.site)?;
 
-    let frames = stack::from_culprit(&site.stack, figures.function.as_deref());
+    let frames = stack::outwards(&site.stack, figures.function.as_deref());
     if frames.is_empty() {
         let function = figures.function.as_deref().map_or("the stack could not be taken".into(), visible);
         return writeln!(out, "       {function}");

@@ -15,6 +15,7 @@ mod js_sites;
 mod launch;
 mod limits;
 mod live;
+mod names;
 mod pipeline;
 mod ranking;
 mod recorder;

@@ -5,7 +5,7 @@ mod js;
 mod questions;
 mod stacks;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     event::{Batch, Cause, DecodeError, Event, LossCounts, OrderCheck},
@@ -21,8 +21,9 @@ use leaktrace_common::Header as RecordHeader;
 
 use super::{
     input::{Fact, Input, Tick},
+    names::Names,
     ranking::{self, View},
-    traced::{Names, Traced, is_code, process_summary},
+    traced::{Traced, is_code, process_summary},
     v8::V8State,
     verdicts::{Moment, Verdicts},
 };
@@ -33,7 +34,7 @@ pub struct Pipeline {
     limits: Limits,
     ids: SiteIds,
     processes: BTreeMap<u16, Traced>,
-    names: HashMap<u32, Names>,
+    names: Names,
     /// Call sites whose stack is known and was not told yet: nothing was said of them.
     untold: HashSet<u32>,
     verdicts: Verdicts,
@@ -65,7 +66,7 @@ impl Pipeline {
             limits,
             ids: SiteIds::default(),
             processes: BTreeMap::new(),
-            names: HashMap::new(),
+            names: Names::default(),
             untold: HashSet::new(),
             verdicts: Verdicts::default(),
             past: Vec::new(),
@@ -259,7 +260,7 @@ impl Pipeline {
         quiet: bool,
         out: &mut Vec<Record>,
     ) {
-        self.names.insert(site, Names { frames: frames.to_vec(), culprit });
+        self.names.insert(site, frames, culprit);
         let Some((pid, truncated)) = self.site_owner(site) else { return };
         if quiet {
             self.untold.insert(site);

@@ -1,10 +1,6 @@
 //! Which call sites are shown, and in which order.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use crate::{
     cli::Sort,
@@ -13,7 +9,8 @@ use crate::{
 };
 
 use super::{
-    traced::{Names, Traced, stack_of},
+    names::{Names, SiteNames},
+    traced::{Traced, stack_of},
     verdicts::Verdicts,
 };
 
@@ -29,12 +26,7 @@ pub struct View {
 }
 
 /// The first sites of one process.
-pub(super) fn largest(
-    traced: &Traced,
-    view: &View,
-    now_ns: u64,
-    names: &HashMap<u32, Names>,
-) -> Vec<SiteTick> {
+pub(super) fn largest(traced: &Traced, view: &View, now_ns: u64, names: &Names) -> Vec<SiteTick> {
     let mut sites = candidates(traced, view, now_ns);
     let kept = view.top.min(sites.len());
     if kept < sites.len() {
@@ -44,7 +36,7 @@ pub(super) fn largest(
     sites.sort_unstable_by_key(|one| key(one, view.sort));
     for site in &mut sites {
         site.growth_bytes_per_s = growth(traced, site.site);
-        site.function = names.get(&site.site).and_then(Names::function);
+        site.function = names.get(site.site).and_then(SiteNames::function);
         site.isolate = traced.tracker.sampled().isolate_of(site.site);
     }
     sites
@@ -55,7 +47,7 @@ pub(super) fn summary(
     processes: &BTreeMap<u16, Traced>,
     view: &View,
     now_ns: u64,
-    names: &HashMap<u32, Names>,
+    names: &Names,
     verdicts: &Verdicts,
 ) -> Vec<SiteSummary> {
     let mut all: Vec<SiteSummary> = processes

@@ -1,9 +1,8 @@
 //! One process of a trace: its heap, and what was told of it.
 
-use std::collections::HashMap;
-
 use super::{
     input::ProcessUsage,
+    names::Names,
     v8::V8State,
     watch::{ChildUsage, Finding, Observed, Watch},
 };
@@ -35,28 +34,10 @@ pub(super) struct Traced {
     pub(super) gone: bool,
 }
 
-/// Names of a site.
-pub(super) struct Names {
-    pub(super) frames: Vec<Frame>,
-    pub(super) culprit: Option<usize>,
-}
-
-impl Names {
-    /// The innermost function that is not the allocator's own.
-    pub(super) fn function(&self) -> Option<String> {
-        self.culprit()?.function.clone()
-    }
-
-    /// The frame of the innermost function that is not the allocator's own.
-    pub(super) fn culprit(&self) -> Option<&Frame> {
-        self.frames.get(self.culprit.unwrap_or(0))
-    }
-}
-
 /// The stack of a site, by name where names are known, else by address.
-pub(super) fn stack_of(traced: Option<&Traced>, site: u32, names: &HashMap<u32, Names>) -> Vec<Frame> {
-    if let Some(names) = names.get(&site) {
-        return names.frames.clone();
+pub(super) fn stack_of(traced: Option<&Traced>, site: u32, names: &Names) -> Vec<Frame> {
+    if let Some(names) = names.get(site) {
+        return names.stack();
     }
     traced.and_then(|traced| traced.tracker.site(site)).map_or_else(Vec::new, bare_stack)
 }
@@ -67,7 +48,7 @@ pub(super) fn bare_stack(site: &Site) -> Vec<Frame> {
 }
 
 /// A frame of which nothing else is known.
-fn by_address(address: u64) -> Frame {
+pub(super) fn by_address(address: u64) -> Frame {
     Frame {
         function: None,
         module: None,

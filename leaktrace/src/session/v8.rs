@@ -5,9 +5,8 @@ mod rss;
 
 pub(super) use live::Heaps;
 
-use std::collections::HashMap;
-
-use super::traced::{Names, Traced};
+use super::names::Names;
+use super::traced::Traced;
 use crate::{
     event::Event,
     output::v8_record::{Gc, GcKind, IsolateTick, V8Heap},
@@ -125,7 +124,7 @@ impl V8State {
 
 impl Traced {
     /// Takes over, at a tick, where the resident set goes.
-    pub(super) fn observe_v8(&mut self, t: f64, names: &HashMap<u32, Names>) {
+    pub(super) fn observe_v8(&mut self, t: f64, names: &Names) {
         if !self.v8.is_found {
             return;
         }

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 /// One function on a stack, as a reader sees it.
 ///
 /// Strings come from the target: at most [`NAME_LIMIT`] bytes, valid UTF-8, but with any control character in them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// Demangled name, when one is known.
     pub function: Option<String>,

@@ -9,7 +9,7 @@ mod profile_proto;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::BTreeMap, io::Write as _, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, io::Write as _, path::Path, sync::Arc};
 
 use super::{dump::create_private, record::SiteKind, sink::SinkError, stack};
 use crate::{
@@ -48,7 +48,7 @@ pub struct StackSample<'a> {
     /// What stands for frames that are not known, outermost.
     pub missing: Option<Missing>,
     /// Innermost first, without the allocator's own.
-    pub frames: Cow<'a, [Frame]>,
+    pub frames: Cow<'a, [Arc<Frame>]>,
     /// What it holds and what it handed out.
     pub values: Values,
     /// The verdict that stands on it.
@@ -125,7 +125,7 @@ impl StackSample<'_> {
             SiteKind::Mapping => Some("[mapped]"),
             SiteKind::Js => Some("[JavaScript, sampled]"),
         };
-        let frames = self.frames.iter().rev().map(name);
+        let frames = self.frames.iter().rev().map(|frame| name(frame));
         process
             .into_iter()
             .chain(kind.into_iter().chain(self.missing()).map(Cow::Borrowed))

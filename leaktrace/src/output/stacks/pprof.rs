@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, Write as _},
+    sync::Arc,
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -106,7 +107,7 @@ impl<'a> Builder<'a> {
         self.out
     }
 
-    fn location(&mut self, pid: u32, place: &[Frame]) -> u64 {
+    fn location(&mut self, pid: u32, place: &[Arc<Frame>]) -> u64 {
         let line = place.iter().map(|frame| self.line(frame)).collect();
         let Some(frame) = place.last() else { return self.location_at(0, 0, line) };
         let address = frame.address.strip_prefix("0x");

@@ -1,6 +1,6 @@
 //! The three formats, read back as their readers do; and with names that the target made up.
 
-use std::io::Read as _;
+use std::{io::Read as _, sync::Arc};
 
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
@@ -29,7 +29,13 @@ fn values(live_count: u64, live_bytes: u64, allocs: u64, alloc_bytes: u64) -> Va
 }
 
 fn sample(frames: Vec<Frame>, values: Values) -> StackSample<'static> {
-    StackSample { pid: 42, comm: "shop", frames: frames.into(), values, ..StackSample::default() }
+    StackSample {
+        pid: 42,
+        comm: "shop",
+        frames: frames.into_iter().map(Arc::new).collect(),
+        values,
+        ..StackSample::default()
+    }
 }
 
 /// A leak behind an inlined function, something bounded in a library, and something that was freed.
@@ -184,7 +190,7 @@ fn a_sample() -> impl Strategy<Value = StackSample<'static>> {
             comm: Box::leak(comm.into_boxed_str()),
             kind,
             missing: None,
-            frames: frames.into(),
+            frames: frames.into_iter().map(Arc::new).collect(),
             values: values(live, live, allocated, allocated),
             verdict,
         },

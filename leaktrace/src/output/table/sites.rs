@@ -184,7 +184,7 @@ fn callers(row: Row<'_>, with_pid: bool, width: usize) -> Line<'static> {
     let indent = format!("{:10}{pid}", "");
     let room = width.saturating_sub(indent.len());
     let frames = row.stack.map_or(&[][..], |site| site.stack.as_slice());
-    let frames = stack::from_culprit(frames, row.figures.function.as_deref());
+    let frames = stack::outwards(frames, row.figures.function.as_deref());
     Line::styled(cut_end(&format!("{indent}{}", stack::callers(frames, room)), width), Palette::quiet())
 }
 
@@ -204,7 +204,7 @@ fn full_stack(row: Row<'_>, from: usize, width: usize, room: usize) -> Vec<Line<
     let Some(site) = row.stack.filter(|site| !site.stack.is_empty()) else {
         return vec![Line::raw(cut_end("   the stack is not known", width))];
     };
-    let own = site.stack.len() - stack::from_culprit(&site.stack, row.figures.function.as_deref()).len();
+    let own = site.stack.len() - stack::outwards(&site.stack, row.figures.function.as_deref()).len();
     let mut lines: Vec<Line<'static>> = Vec::new();
     for (number, frame) in site.stack.iter().enumerate().skip(from).take(room) {
         let inlined = if frame.inlined { " (inlined)" } else { "" };

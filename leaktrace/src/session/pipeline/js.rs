@@ -1,6 +1,6 @@
 //! What was seen of the JavaScript heap: from facts to call sites.
 
-use super::{super::traced::Names, Pipeline};
+use super::{super::names::SiteNames, Pipeline};
 use crate::{
     event::Cause,
     output::record::{Record, Site as SiteRecord, Tick as TickRecord},
@@ -20,7 +20,7 @@ impl Pipeline {
         let now_ns = self.ns_at(t);
         let Some(traced) = self.processes.get_mut(&process) else { return };
         let Some(site) = traced.tracker.sampled_mut().site_at(isolate, stack, now_ns) else { return };
-        self.names.insert(site, Names { frames: frames.to_vec(), culprit });
+        self.names.insert(site, frames, culprit);
         self.untold.insert(site);
     }
 
@@ -64,7 +64,7 @@ impl Pipeline {
                 continue;
             }
             let truncated = self.site_owner(named.site).is_some_and(|(_, truncated)| truncated);
-            let stack = self.names.get(&named.site).map(|names| names.frames.clone()).unwrap_or_default();
+            let stack = self.names.get(named.site).map(SiteNames::stack).unwrap_or_default();
             let (t, pid, site) = (tick.t, tick.pid, named.site);
             out.push(Record::Site(SiteRecord { t, pid, site, stack, truncated }));
         }

@@ -22,7 +22,7 @@ impl Pipeline {
         let mut wanted = self.verdicts.unnamed(&self.processes, &self.names);
         for (&process, traced) in &self.processes {
             let largest = ranking::largest(traced, &self.view, self.now_ns(), &self.names);
-            let unnamed = largest.iter().filter(|one| !self.names.contains_key(&one.site));
+            let unnamed = largest.iter().filter(|one| !self.names.contains(one.site));
             wanted.extend(unnamed.map(|one| (process, one.site)));
         }
         let mut seen = HashSet::new();

@@ -1,11 +1,11 @@
 //! The call sites of a trace as a profile, for files that other tools read.
 
-use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
+use std::{borrow::Cow, cmp::Reverse, collections::HashMap, sync::Arc};
 
 use super::{
     super::{
         clock::seconds_of,
-        traced::{Traced, bare_stack},
+        traced::{Traced, by_address},
     },
     Pipeline,
 };
@@ -15,6 +15,7 @@ use crate::{
         record::{ProcessSummary, SiteKind},
         stacks::{Missing, Profile, StackSample, Values},
     },
+    symbol::Frame,
 };
 
 /// So many sites of a process are named for a file, some kilobytes each; the largest.
@@ -25,8 +26,10 @@ impl Pipeline {
     pub fn stacks(&self) -> Profile<'_> {
         let header = self.header.as_ref();
         let processes = self.processes.iter();
-        let mut samples: Vec<_> =
-            processes.flat_map(|(&process, traced)| self.samples(process, traced)).collect();
+        let (mut samples, mut bare) = (Vec::new(), BareFrames::default());
+        for (&process, traced) in processes {
+            samples.extend(self.samples(process, traced, &mut bare));
+        }
         samples.extend(self.past.iter().flat_map(past_samples));
         samples.retain(|sample| sample.values != Values::default());
         samples.sort_by_key(|sample| (Reverse(sample.values.live_bytes), Reverse(sample.values.alloc_bytes)));
@@ -41,7 +44,12 @@ impl Pipeline {
         }
     }
 
-    fn samples<'a>(&'a self, process: u16, traced: &'a Traced) -> impl Iterator<Item = StackSample<'a>> {
+    fn samples<'a>(
+        &'a self,
+        process: u16,
+        traced: &'a Traced,
+        bare: &mut BareFrames,
+    ) -> impl Iterator<Item = StackSample<'a>> {
         let old = self.old_live(traced);
         all_sites(traced).map(move |(kind, site)| {
             let (live_bytes, live_count) = match &old {
@@ -50,11 +58,9 @@ impl Pipeline {
             };
             let values =
                 Values { live_count, live_bytes, allocs: site.allocs, alloc_bytes: site.alloc_bytes };
-            let frames = match self.names.get(&site.id) {
-                Some(names) => {
-                    Cow::Borrowed(names.frames.get(names.culprit.unwrap_or(0)..).unwrap_or_default())
-                }
-                None => bare_stack(site).into(),
+            let frames = match self.names.get(site.id) {
+                Some(names) => Cow::Borrowed(names.outwards()),
+                None => site.frames().iter().map(|&address| bare.frame(address)).collect(),
             };
             let missing = match site.id {
                 OVERFLOW_SITE | MAPPING_OVERFLOW_SITE => Some(Missing::FurtherSites),
@@ -89,9 +95,19 @@ impl Pipeline {
             sites.truncate(NAMED);
         }
         // What the addresses of a former image meant is not known any more.
-        sites.retain(|site| !site.ended && !site.frames().is_empty() && !self.names.contains_key(&site.id));
+        sites.retain(|site| !site.ended && !site.frames().is_empty() && !self.names.contains(site.id));
         sites.sort_unstable_by_key(size);
         sites.into_iter().take(most).map(|site| (site.id, site.frames().to_vec())).collect()
+    }
+}
+
+/// Frames without a name, each made once.
+#[derive(Default)]
+struct BareFrames(HashMap<u64, Arc<Frame>>);
+
+impl BareFrames {
+    fn frame(&mut self, address: u64) -> Arc<Frame> {
+        Arc::clone(self.0.entry(address).or_insert_with(|| Arc::new(by_address(address))))
     }
 }
 

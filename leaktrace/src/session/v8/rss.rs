@@ -1,13 +1,12 @@
 //! Where the resident set of a process with V8 goes, and which part of it grows.
 
-use std::collections::HashMap;
-
 use crate::{
     heap::{Series, Tracker},
     output::v8_record::V8Rss,
     session::{
         input::ProcessUsage,
-        traced::{Names, samples},
+        names::{Names, SiteNames},
+        traced::samples,
     },
     v8::gc::Isolates,
     verdict::Evidence,
@@ -205,16 +204,16 @@ pub(super) fn split(
 
 /// Live bytes of call sites by which V8's embedder allocates the contents of array buffers, as far as their names are
 /// known.
-pub(super) fn external_bytes(tracker: &Tracker, names: &HashMap<u32, Names>) -> u64 {
+pub(super) fn external_bytes(tracker: &Tracker, names: &Names) -> u64 {
     let sites = names.iter().filter(|(_, names)| holds_contents(names));
-    let live = sites.filter_map(|(&site, _)| tracker.site(site)).map(|site| site.live_bytes);
+    let live = sites.filter_map(|(site, _)| tracker.site(site)).map(|site| site.live_bytes);
     live.fold(0, u64::saturating_add)
 }
 
 /// Functions of Node and V8 by which the contents of Buffers and array buffers are allocated.
-fn holds_contents(names: &Names) -> bool {
+fn holds_contents(names: &SiteNames) -> bool {
     const MARKS: [&str; 3] = ["ArrayBufferAllocator", "BackingStore", "node::Buffer::"];
-    let functions = names.frames.iter().take(8).filter_map(|frame| frame.function.as_deref());
+    let functions = names.frames().take(8).filter_map(|frame| frame.function.as_deref());
     functions.into_iter().any(|function| MARKS.iter().any(|mark| function.contains(mark)))
 }
 

@@ -10,12 +10,10 @@ mod told;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap},
-};
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::traced::{Names, Traced};
+use super::names::Names;
+use super::traced::Traced;
 use crate::{
     output::{
         leak::worst_first,
@@ -79,7 +77,7 @@ impl Verdicts {
         &mut self,
         moment: Moment,
         processes: &mut BTreeMap<u16, Traced>,
-        names: &HashMap<u32, Names>,
+        names: &Names,
     ) -> Vec<VerdictRecord> {
         // Time that goes back is no time: a recording may hold any.
         let is_due = self.last_pass.is_none_or(|last| !((0.0..PASS_EVERY_S).contains(&(moment.t - last))));
@@ -192,7 +190,7 @@ impl Verdicts {
     fn take(
         &mut self,
         processes: &BTreeMap<u16, Traced>,
-        names: &HashMap<u32, Names>,
+        names: &Names,
         is_ready: impl Fn(&Key, &Standing, bool) -> bool,
     ) -> Vec<VerdictRecord> {
         let mut out = Vec::new();
@@ -212,7 +210,7 @@ impl Verdicts {
         &mut self,
         site: u32,
         processes: &BTreeMap<u16, Traced>,
-        names: &HashMap<u32, Names>,
+        names: &Names,
     ) -> Option<VerdictRecord> {
         let mut standings = self.standings.iter_mut();
         let (key, standing) = standings.find(|(key, standing)| {
@@ -223,11 +221,7 @@ impl Verdicts {
     }
 
     /// Sites with a verdict, or about to get one, whose names are missing, with the index of their process.
-    pub(super) fn unnamed(
-        &self,
-        processes: &BTreeMap<u16, Traced>,
-        names: &HashMap<u32, Names>,
-    ) -> Vec<(u16, u32)> {
+    pub(super) fn unnamed(&self, processes: &BTreeMap<u16, Traced>, names: &Names) -> Vec<(u16, u32)> {
         let sites = self.standings.keys().filter(|key| key.kind == SubjectKind::Site);
         let unnamed = sites.filter(|key| !told::is_named(key.id, processes.get(&key.process), names));
         unnamed.map(|key| (key.process, key.id)).take(NAMES_AT_ONCE).collect()
@@ -239,11 +233,7 @@ impl Verdicts {
     }
 
     /// The leaks and suspects that stand, the weightiest first, with their stacks.
-    pub(super) fn alarms(
-        &self,
-        processes: &BTreeMap<u16, Traced>,
-        names: &HashMap<u32, Names>,
-    ) -> Vec<VerdictRecord> {
+    pub(super) fn alarms(&self, processes: &BTreeMap<u16, Traced>, names: &Names) -> Vec<VerdictRecord> {
         let alarms = self.stands().filter(|(_, record)| is_alarm(record.verdict));
         let with_stack = |(key, record): (&Key, &VerdictRecord)| {
             told::with_stack(record.clone(), processes.get(&key.process), names)
@@ -282,7 +272,7 @@ impl Verdicts {
         &mut self,
         process: u16,
         processes: &BTreeMap<u16, Traced>,
-        names: &HashMap<u32, Names>,
+        names: &Names,
     ) -> Vec<VerdictRecord> {
         let out = self.take(processes, names, |key, _, _| key.process == process);
         self.standings.retain(|key, standing| key.process != process || standing.is_alarm());
@@ -290,11 +280,7 @@ impl Verdicts {
     }
 
     /// The trace ends: what still waits for names goes out without.
-    pub(super) fn end(
-        &mut self,
-        processes: &BTreeMap<u16, Traced>,
-        names: &HashMap<u32, Names>,
-    ) -> Vec<VerdictRecord> {
+    pub(super) fn end(&mut self, processes: &BTreeMap<u16, Traced>, names: &Names) -> Vec<VerdictRecord> {
         self.take(processes, names, |_, _, _| true)
     }
 }
