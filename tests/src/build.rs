@@ -1,7 +1,7 @@
 //! Builds victims with the system's compilers, once for each content of their sources and flags.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,7 +74,16 @@ pub struct Build {
     source: String,
     language: Language,
     flags: Vec<String>,
-    strip: bool,
+    symbols: Symbols,
+}
+
+/// Where a victim's symbols and debugging information are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Symbols {
+    Inside,
+    /// In a file beside it, which it names (`.gnu_debuglink`).
+    Beside,
+    Nowhere,
 }
 
 /// Two tests that want the same victim at once must not build it twice into one file.
@@ -83,7 +92,7 @@ static BUILDING: Mutex<()> = Mutex::new(());
 impl Build {
     /// A victim by the name of its source below `tests/victims`.
     pub fn new(source: &str, language: Language) -> Self {
-        Self { source: source.to_owned(), language, flags: Vec::new(), strip: false }
+        Self { source: source.to_owned(), language, flags: Vec::new(), symbols: Symbols::Inside }
     }
 
     /// Further flags for the compiler, behind the source (so `-ljemalloc` works).
@@ -96,7 +105,14 @@ impl Build {
     /// Without any symbols (`strip -s`).
     #[must_use]
     pub const fn stripped(mut self) -> Self {
-        self.strip = true;
+        self.symbols = Symbols::Nowhere;
+        self
+    }
+
+    /// Stripped, with its symbols and debugging information in a file beside it, as distributions have it.
+    #[must_use]
+    pub const fn debug_file(mut self) -> Self {
+        self.symbols = Symbols::Beside;
         self
     }
 
@@ -116,15 +132,15 @@ impl Build {
 
     fn file_name(&self, source: &Path) -> Result<String> {
         let mut digest = Sha256::new();
-        for path in [source.to_owned(), victim_source("victim.h")] {
+        for path in [source.to_owned(), victim_source("victim.h"), victim_source("paths.h")] {
             digest.update(fs::read(&path).with_context(|| format!("no victim source {}", path.display()))?);
         }
         digest.update(format!(
-            "{:?} {:?} {:?} {}",
+            "{:?} {:?} {:?} {:?}",
             self.language,
             self.language.flags(),
             self.flags,
-            self.strip
+            self.symbols
         ));
         let key = digest.finalize().iter().take(8).fold(0u64, |key, byte| key << 8 | u64::from(*byte));
         let stem = source.file_stem().and_then(OsStr::to_str).unwrap_or("victim");
@@ -140,10 +156,27 @@ impl Build {
         }
         command.arg("-o").arg(program).arg(source).args(&self.flags);
         run(&mut command, self.language.package(), &self.source)?;
-        if self.strip {
-            run(Command::new("strip").arg("-s").arg(program), "binutils", &self.source)?;
+        match self.symbols {
+            Symbols::Inside => Ok(()),
+            Symbols::Nowhere => self.strip(program),
+            Symbols::Beside => self.move_symbols(program),
         }
-        Ok(())
+    }
+}
+
+impl Build {
+    fn strip(&self, program: &Path) -> Result<()> {
+        run(Command::new("strip").arg("-s").arg(program), "binutils", &self.source)
+    }
+
+    fn move_symbols(&self, program: &Path) -> Result<()> {
+        let beside = program.with_extension("debug");
+        let mut copy = Command::new("objcopy");
+        run(copy.arg("--only-keep-debug").arg(program).arg(&beside), "binutils", &self.source)?;
+        self.strip(program)?;
+        let mut link = OsString::from("--add-gnu-debuglink=");
+        link.push(&beside);
+        run(Command::new("objcopy").arg(link).arg(program), "binutils", &self.source)
     }
 }
 

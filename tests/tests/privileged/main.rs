@@ -44,7 +44,7 @@ fn main() {
     for group in [
         exactness::CASES,
         links::CASES,
-        stacks::CASES,
+        &stacks::CASES.concat(),
         mappings::CASES,
         allocators::CASES,
         survival::CASES,

@@ -1,0 +1,109 @@
+//! Programs in C, C++ and Rust, built in each way, deep and from several threads.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use leaktrace_tests::{Build, Ended, Language, rust_victim};
+use serde_json::Value;
+
+use super::{compare, paths_c, seen, trace};
+use crate::Case;
+
+pub(super) const CASES: &[Case] = &[
+    ("stacks::without_frame_pointers", || named(&paths_c(&WITHOUT))),
+    ("stacks::with_frame_pointers", || named(&paths_c(&["-O2", "-fno-omit-frame-pointer"]))),
+    ("stacks::optimised_and_linked_as_one", || named(&paths_c(&LINKED_AS_ONE))),
+    ("stacks::stripped", || equal(&paths_c(&WITHOUT).stripped().path()?, LEVELS).map(drop)),
+    ("stacks::stripped_with_a_debug_file", || named(&paths_c(&WITHOUT).debug_file())),
+    ("stacks::cpp", || named(&paths_cpp(&WITHOUT))),
+    ("stacks::cpp_optimised_and_linked_as_one", || named(&paths_cpp(&LINKED_AS_ONE))),
+    ("stacks::rust", rust),
+    ("stacks::frame_pointers_when_asked_for", frame_pointers),
+    ("stacks::plain_probes_see_the_same", plain_probes),
+];
+
+/// So deep are the paths.
+const LEVELS: u32 = 60;
+
+const WITHOUT: [&str; 2] = ["-O2", "-fomit-frame-pointer"];
+const LINKED_AS_ONE: [&str; 3] = ["-O3", "-flto", "-fomit-frame-pointer"];
+
+fn paths_cpp(flags: &[&str]) -> Build {
+    Build::new("paths.cpp", Language::Cpp).flags(flags)
+}
+
+/// Of a program with debugging information no frame stays without a name either.
+fn named(build: &Build) -> Result<()> {
+    known_throughout(&equal(&build.path()?, LEVELS)?, LEVELS)
+}
+
+fn rust() -> Result<()> {
+    // Each level is two frames or more, and no stack is followed further than 127.
+    let levels = 40;
+    known_throughout(&equal(&rust_victim("rust_paths")?, levels)?, levels)
+}
+
+/// Eight threads, and paths of many levels that differ in their innermost and outermost ones only, have the stacks that
+/// the program's own unwinder finds.
+fn equal(program: &Path, levels: u32) -> Result<Ended> {
+    let mut last = None;
+    for (depth, go) in [(9, "go 400 1 200"), (levels, "go 600 8 20000")] {
+        let (told, ended) = trace(program, (depth, go), &["--top", "10000"])?;
+        let header = ended.of_type("header").next().context("no header")?;
+        ensure!(header["capture"]["stacks"] == "unwind_tables", "{}", header["capture"]);
+        let (equal, all) = compare(&told, seen(&ended)?)?;
+        println!("depth {depth}: {equal} of {all} bytes, {} paths", told.len());
+        ensure!(equal * 100 >= all * 99, "{equal} of {all} bytes have the right stack");
+        last = Some(ended);
+    }
+    last.context("nothing was traced")
+}
+
+/// No frame without a name, or without a line in the program itself, stands between two with one.
+fn known_throughout(ended: &Ended, levels: u32) -> Result<()> {
+    for site in ended.summary()?["sites"].as_array().context("no sites")? {
+        let stack = site["stack"].as_array().context("no stack")?;
+        let unknown = |frame: &Value| !frame["function"].is_string();
+        let has_gap = stack.windows(2).any(|pair| matches!(pair, [a, b] if unknown(a) && !unknown(b)));
+        ensure!(!has_gap, "a frame has no name: {site}");
+        let steps = stack.iter().filter(|frame| frame["function"].as_str().is_some_and(is_own));
+        let nameless = steps.clone().find(|frame| frame["line"].is_null());
+        ensure!(nameless.is_none(), "{nameless:?} has no line");
+        let leaks =
+            stack.iter().any(|frame| frame["function"].as_str().is_some_and(|name| name.contains("leak")));
+        ensure!(
+            !leaks || steps.count() >= levels as usize || site["truncated"] == true,
+            "steps are missing: {site}"
+        );
+    }
+    Ok(())
+}
+
+/// Functions that every path goes through, once a level or more often.
+fn is_own(function: &str) -> bool {
+    ["step_", "descend", "::go"].iter().any(|name| function.contains(name))
+}
+
+fn frame_pointers() -> Result<()> {
+    let arguments = ["--top", "10000", "--unwind", "fp"];
+    let (told, ended) = trace(&paths_c(&["-O1"]).path()?, (9, "go 100 1"), &arguments)?;
+    let header = ended.of_type("header").next().context("no header")?;
+    ensure!(header["capture"]["stacks"] == "frame_pointers", "{}", header["capture"]);
+    // Up to main the program's own functions are whole; the C library's, which has none, are not.
+    let seen = seen(&ended)?;
+    let named = told.iter().filter(|(path, bytes)| {
+        seen.iter().any(|(found, found_bytes)| {
+            found.len() > 9 && path.starts_with(found.get(1..).unwrap_or(&[])) && found_bytes == *bytes
+        })
+    });
+    ensure!(named.count() == told.len(), "{seen:x?} is not {told:x?}");
+    Ok(())
+}
+
+fn plain_probes() -> Result<()> {
+    let arguments = ["--top", "10000", "--plain-probes"];
+    let (told, ended) = trace(&paths_c(&WITHOUT).path()?, (20, "go 200 2 500"), &arguments)?;
+    let (equal, all) = compare(&told, seen(&ended)?)?;
+    ensure!(equal == all, "{equal} of {all} bytes have the right stack");
+    Ok(())
+}
