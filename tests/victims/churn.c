@@ -1,9 +1,11 @@
 /* The load generator of the bench: threads that do nothing but malloc and free.
  *
- * usage: churn [--threads T] [--seconds S | --pairs N] [--size BYTES] [--depth D] [--live L] [--wait]
+ * usage: churn [--threads T] [--seconds S | --pairs N] [--size BYTES] [--depth D] [--live L] [--leak] [--wait]
  *   --live L   blocks that each thread holds at any time (default 1: each is freed at once)
+ *   --leak     `remember` leaks a block after every 256 pairs, by an allocating function of the program's own; and the
+ *              program stays, once it has printed its figures, until `quit`
  *   --wait     print `ready PID` and wait for `go`
- *   -> pairs N ns_per_pair X threads A B C…     (A B C: ns per pair of each thread)
+ *   -> pairs N ns_per_pair X threads A B C… [leaked BYTES]     (A B C: ns per pair of each thread)
  *
  * The calls come from D non-inlined frames with frame pointers, about as deep as a small service calls. */
 #include "victim.h"
@@ -15,18 +17,33 @@
 enum { MAX_THREADS = 256, BATCH = 256 };
 
 static struct {
-    uint64_t threads, pairs, size, depth, live;
+    uint64_t threads, pairs, size, depth, live, leak;
     double seconds;
 } options = {.threads = 1, .size = 48, .depth = 8, .live = 1, .seconds = 1};
 
 struct thread {
     pthread_t handle;
     uint64_t pairs, elapsed_ns, next;
+    uint64_t leaked;
     void **held;
 };
 
 static struct thread *threads;
 static pthread_barrier_t start_line;
+
+void *volatile remembered;
+
+__attribute__((noinline)) static void *checked_malloc(uint64_t size) {
+    void *block = malloc(size);
+    if (!block) abort();
+    return block;
+}
+
+/* What it remembered before is lost: the leak. */
+__attribute__((noinline)) static void remember(struct thread *t) {
+    remembered = checked_malloc(options.size);
+    t->leaked += options.size;
+}
 
 /* The recursion must not become a loop: its frames are the point. */
 __attribute__((noinline)) static uint64_t descend(struct thread *t, uint64_t depth) {
@@ -43,6 +60,7 @@ __attribute__((noinline)) static uint64_t descend(struct thread *t, uint64_t dep
         *(volatile char *)block = 1;
         *place = block;
     }
+    if (options.leak) remember(t);
     return BATCH;
 }
 
@@ -63,7 +81,8 @@ static void *run(void *argument) {
 }
 
 static int usage(void) {
-    fputs("usage: churn [--threads T] [--seconds S | --pairs N] [--size B] [--depth D] [--live L] [--wait]\n", stderr);
+    fputs("usage: churn [--threads T] [--seconds S | --pairs N] [--size B] [--depth D] [--live L] [--leak] [--wait]\n",
+          stderr);
     return 2;
 }
 
@@ -72,6 +91,10 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--wait") == 0) {
             wait = 1;
+            continue;
+        }
+        if (strcmp(argv[i], "--leak") == 0) {
+            options.leak = 1;
             continue;
         }
         if (i + 1 == argc) return usage();
@@ -105,16 +128,20 @@ int main(int argc, char **argv) {
         threads[i].held = held + i * options.live;
         if (pthread_create(&threads[i].handle, NULL, run, &threads[i]) != 0) return 1;
     }
-    uint64_t pairs = 0;
+    uint64_t pairs = 0, leaked = 0;
     double sum = 0;
     for (uint64_t i = 0; i < options.threads; i++) {
         pthread_join(threads[i].handle, NULL);
         pairs += threads[i].pairs;
+        leaked += threads[i].leaked;
         sum += (double)threads[i].elapsed_ns / (double)threads[i].pairs;
     }
     printf("pairs %llu ns_per_pair %.2f threads", (unsigned long long)pairs, sum / (double)options.threads);
     for (uint64_t i = 0; i < options.threads; i++)
         printf(" %.2f", (double)threads[i].elapsed_ns / (double)threads[i].pairs);
+    if (options.leak) printf(" leaked %llu", (unsigned long long)leaked);
     printf("\n");
+    fflush(stdout);
+    if (options.leak) wait_for_line("quit");
     return 0;
 }

@@ -14,8 +14,9 @@ pub(super) const MAP_KEYS: &str = "1000000";
 const ALLOCATORS: [&str; 4] = ["jemalloc", "tcmalloc", "mimalloc", "libc.so"];
 
 /// The script for a process whose malloc and free are in `library`. It prints `attached` when the probes are in place,
-/// and at its end how many calls it saw.
-pub(super) fn script(pid: u32, library: &str) -> String {
+/// and at its end how many calls it saw; where it is asked for also the blocks that are left, each with its stack.
+pub(super) fn script(pid: u32, library: &str, prints_blocks: bool) -> String {
+    let end = if prints_blocks { "" } else { "clear(@allocs);" };
     format!(
         "BEGIN {{ printf(\"attached\\n\"); }}
 uprobe:{library}:malloc /pid == {pid}/ {{ @sizes[tid] = arg0; }}
@@ -28,7 +29,7 @@ uprobe:{library}:free /pid == {pid} && arg0/ {{
     delete(@allocs[arg0]);
     @frees = count();
 }}
-END {{ clear(@sizes); clear(@allocs); }}
+END {{ clear(@sizes); {end} }}
 "
     )
 }
@@ -68,9 +69,28 @@ pub(super) fn parse(printed: &str) -> Seen {
     seen
 }
 
+/// The bytes of printed blocks whose stack names a function.
+pub(super) fn named_bytes(printed: &str, function: &str) -> u64 {
+    let blocks = printed.split("@allocs[").skip(1);
+    let named = blocks.filter(|block| {
+        // A frame a line, `function+offset`.
+        block.lines().any(|line| line.trim().split('+').next() == Some(function))
+    });
+    let size = |block: &str| block.split_once("]: (")?.1.split(',').next()?.trim().parse::<u64>().ok();
+    named.filter_map(size).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_with_a_function_on_their_stack_are_counted() {
+        let printed = "@allocs[140]: (48, \n        checked_malloc+12\n)\n@allocs[141]: (16, \n        checked_malloc+12\n        remember+9\n)\n";
+        assert_eq!(named_bytes(printed, "checked_malloc"), 64);
+        assert_eq!(named_bytes(printed, "remember"), 16);
+        assert_eq!(named_bytes(printed, "main"), 0);
+    }
 
     #[test]
     fn what_bpftrace_prints_is_read() {
@@ -80,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_script_filters_by_process() {
-        let script = script(77, "/lib/libc.so.6");
+        let script = script(77, "/lib/libc.so.6", false);
         assert_eq!(script.matches("pid == 77").count(), 3);
         assert_eq!(script.matches("/lib/libc.so.6:").count(), 3);
     }

@@ -9,6 +9,7 @@ use crate::workspace::{self, Frames, Profile};
 
 mod bcc;
 mod churn;
+mod named;
 mod pipeline;
 mod servers;
 mod sites;
@@ -73,6 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let program = workspace::compile_victim("churn", scratch.path(), Frames::Omitted)?;
         let name = "churn without frame pointers";
         churn::run(&programs, (name, &program), &[1, 8], (rounds, seconds))?;
+        named::run(&programs, (name, &program))?;
     }
     if chosen("v8") {
         v8::run(&programs, if options.quick { 2 } else { 12 }, seconds)?;

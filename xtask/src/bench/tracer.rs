@@ -26,6 +26,8 @@ pub(crate) enum Variant {
     Leaktrace,
     /// The shape of bcc's memleak.
     Bcc,
+    /// The same, and at its end it prints the stacks of the blocks that are left.
+    BccStacks,
     /// leaktrace that watches V8's heap only.
     V8Only,
 }
@@ -76,11 +78,11 @@ impl Tracer {
                 "--format",
                 "ndjson",
             ]),
-            Variant::Bcc => root
+            Variant::Bcc | Variant::BccStacks => root
                 .command("env")
                 .arg(format!("BPFTRACE_MAX_MAP_KEYS={}", bcc::MAP_KEYS))
                 .args(["bpftrace", "-B", "line", "-p", &pid.to_string(), "-e"])
-                .arg(bcc::script(pid, &bcc::allocator_of(pid)?)),
+                .arg(bcc::script(pid, &bcc::allocator_of(pid)?, variant == Variant::BccStacks)),
         };
         let mut command = command.into_std();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -119,7 +121,7 @@ impl Tracer {
             let attached = match self.variant {
                 Variant::Untraced => true,
                 Variant::Leaktrace | Variant::V8Only => line.contains("\"type\":\"tick\""),
-                Variant::Bcc => line == "attached",
+                Variant::Bcc | Variant::BccStacks => line == "attached",
             };
             if attached {
                 return true;
@@ -129,21 +131,35 @@ impl Tracer {
     }
 
     /// Waits for the end of a tracer whose target has ended.
-    pub(crate) fn finish(mut self) -> Result<Account> {
+    pub(crate) fn finish(self) -> Result<Account> {
+        let variant = self.variant;
+        let printed = self.output()?;
+        match variant {
+            Variant::Untraced => Ok(Account::default()),
+            Variant::Leaktrace | Variant::V8Only => leaktrace_account(&printed),
+            Variant::Bcc | Variant::BccStacks => {
+                let seen = bcc::parse(&printed);
+                Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
+            }
+        }
+    }
+
+    /// Ends a tracer whose target goes on, and gives all that it printed.
+    pub(super) fn end(self) -> Result<String> {
+        self.interrupt();
+        self.output()
+    }
+
+    /// Waits for the end, and gives all that was printed; bpftrace counts its losses among its messages.
+    fn output(mut self) -> Result<String> {
         let ended = self.wait()?;
         let printed = self.printed.join().unwrap_or_default();
         let messages = self.messages.join().unwrap_or_default();
         if !ended {
             bail!("{:?} ended badly: {}", self.variant, messages.trim());
         }
-        match self.variant {
-            Variant::Untraced => Ok(Account::default()),
-            Variant::Leaktrace | Variant::V8Only => leaktrace_account(&printed),
-            Variant::Bcc => {
-                let seen = bcc::parse(&(printed + &messages));
-                Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
-            }
-        }
+        let is_bpftrace = matches!(self.variant, Variant::Bcc | Variant::BccStacks);
+        Ok(if is_bpftrace { printed + &messages } else { printed })
     }
 
     /// Ends a tracer whose target goes on.
