@@ -1,7 +1,8 @@
 //! Stacks of code that keeps no frame pointers: from a copy of a piece of the stack to return addresses.
 //!
 //! The BPF programs send a copy once for each new call path, and where they lack a rule to go on. Here it is followed from
-//! frame to frame by the unwind tables of the mapped files, and by frame pointers where there are none (code that was
+//! frame to frame by the unwind tables of the mapped files (those for exceptions, else those for debuggers), and by frame
+//! pointers where there are none (code that was
 //! compiled at run time); and rules are made of the tables, by which the programs follow the next stacks themselves. The copy itself goes nowhere else. Tables are the target's, and hostile: what they say is bounded, and a panic
 //! over them costs the stack, not the trace.
 
@@ -22,12 +23,12 @@ use zerocopy::FromBytes as _;
 
 use crate::target::maps::Mapping;
 pub use modules::Files;
-use modules::{Bytes, Loaded};
+use modules::{Bytes, Loaded, Way};
 pub use pages::code_pages;
 pub use trust::frame_pointers_lead_through;
 
-/// Addresses whose tables are known to be safe, or not, are kept up to this number.
-const MAX_CHECKED: usize = 1 << 20;
+/// So many addresses are remembered with what is to be followed there.
+const MAX_WAYS: usize = 1 << 20;
 
 /// A copy of a piece of a stack, as the programs sent it.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +69,8 @@ pub struct Process {
     cache: CacheX86_64,
     /// By the start of the mapping.
     loaded: BTreeMap<u64, Loaded>,
-    /// By return address: whether the tables may be followed there.
-    checked: FxHashMap<u64, bool>,
+    /// By the address of a call: what is to be followed there.
+    ways: FxHashMap<u64, Way>,
 }
 
 impl Default for Process {
@@ -78,7 +79,7 @@ impl Default for Process {
             unwinder: UnwinderX86_64::new(),
             cache: CacheX86_64::new(),
             loaded: BTreeMap::new(),
-            checked: FxHashMap::default(),
+            ways: FxHashMap::default(),
         }
     }
 }
@@ -102,11 +103,13 @@ impl Process {
             {
                 changed.push((start, loaded.end));
                 self.loaded.insert(start, loaded);
-                self.unwinder.add_module(module);
+                if let Some(module) = module {
+                    self.unwinder.add_module(module);
+                }
             }
         }
         if !changed.is_empty() {
-            self.checked.clear();
+            self.ways.clear();
         }
         changed
     }

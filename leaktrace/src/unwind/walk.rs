@@ -3,11 +3,17 @@
 use framehop::{FrameAddress, Unwinder as _, x86_64::UnwindRegsX86_64};
 use leaktrace_common::{MAX_FRAMES, Rule};
 
-use super::{Copied, End, MAX_CHECKED, Process, modules::Loaded};
+use super::{
+    Copied, End, MAX_WAYS, Process,
+    modules::{Loaded, Way},
+};
 use crate::panics::catch;
 
 /// No code is mapped below.
 const LOWEST_CODE: u64 = 4096;
+
+/// The next return address outwards; `None` behind the outermost frame.
+type Step = Result<Option<u64>, ()>;
 
 impl Process {
     /// The return addresses of a stack, innermost first, and where they end.
@@ -19,41 +25,75 @@ impl Process {
             let Some(address) = frames.last().copied().and_then(FrameAddress::from_return_address) else {
                 break;
             };
-            if !self.may_follow(address.address_for_lookup()) {
-                return (frames, End::Cut);
-            }
-            let mut word = |address| copied.word(address).ok_or(());
-            let step = catch(|| self.unwinder.unwind_frame(address, &mut regs, &mut self.cache, &mut word));
-            match step {
-                Some(Ok(Some(caller))) if caller >= LOWEST_CODE => frames.push(caller),
-                Some(Ok(_)) => return (frames, End::Root),
-                Some(Err(_)) | None => return (frames, End::Cut),
+            match self.step(address, &mut regs, copied) {
+                Ok(Some(caller)) if caller >= LOWEST_CODE => frames.push(caller),
+                Ok(_) => return (frames, End::Root),
+                Err(()) => return (frames, End::Cut),
             }
         }
         (frames, End::Cut)
     }
 
+    /// Leaves the frame of an address.
+    fn step(&mut self, address: FrameAddress, regs: &mut UnwindRegsX86_64, copied: &Copied<'_>) -> Step {
+        match self.way(address.address_for_lookup()) {
+            Way::Nowhere => Err(()),
+            Way::Rule(rule) => by_rule(rule, regs, copied),
+            Way::Tables => {
+                let mut word = |address| copied.word(address).ok_or(());
+                let unwind = || self.unwinder.unwind_frame(address, regs, &mut self.cache, &mut word);
+                catch(unwind).and_then(Result::ok).ok_or(())
+            }
+        }
+    }
+
     /// How to come from a return address to the next frame outwards.
     pub fn rule(&mut self, return_address: u64) -> Rule {
         let address = return_address.wrapping_sub(1);
-        if !self.may_follow(address) {
-            return Rule::INEXPRESSIBLE;
+        match self.way(address) {
+            Way::Nowhere => Rule::INEXPRESSIBLE,
+            Way::Rule(rule) => rule,
+            Way::Tables => {
+                let rule = |loaded: &Loaded| catch(|| loaded.rule_at(address)).unwrap_or(Rule::INEXPRESSIBLE);
+                self.loaded_at(address).map_or(Rule::FRAME_POINTER, rule)
+            }
         }
-        let rule = |loaded: &Loaded| catch(|| loaded.rule_at(address)).unwrap_or(Rule::INEXPRESSIBLE);
-        self.loaded_at(address).map_or(Rule::FRAME_POINTER, rule)
     }
 
-    /// Whether the tables at an address come to an end.
-    fn may_follow(&mut self, address: u64) -> bool {
-        if let Some(&known) = self.checked.get(&address) {
+    /// What is to be followed at an address.
+    fn way(&mut self, address: u64) -> Way {
+        if let Some(&known) = self.ways.get(&address) {
             return known;
         }
         let loaded = self.loaded_at(address);
-        let is_sane = loaded.is_none_or(|loaded| catch(|| loaded.is_sane_at(address)).unwrap_or(false));
-        if self.checked.len() >= MAX_CHECKED {
-            self.checked.clear();
+        let way =
+            loaded.map_or(Way::Tables, |loaded| catch(|| loaded.way_at(address)).unwrap_or(Way::Nowhere));
+        if self.ways.len() >= MAX_WAYS {
+            self.ways.clear();
         }
-        self.checked.insert(address, is_sane);
-        is_sane
+        self.ways.insert(address, way);
+        way
     }
+}
+
+/// Leaves a frame as the BPF programs do.
+fn by_rule(rule: Rule, regs: &mut UnwindRegsX86_64, copied: &Copied<'_>) -> Step {
+    let from = match rule.from {
+        Rule::FROM_SP => regs.sp(),
+        Rule::FROM_FP => regs.bp(),
+        Rule::ROOT => return Ok(None),
+        _ => return Err(()),
+    };
+    let offset = |from: u64, offset: i64| from.checked_add_signed(offset).ok_or(());
+    let cfa = offset(from, rule.cfa_offset.into())?;
+    if cfa <= regs.sp() {
+        return Err(());
+    }
+    let caller = copied.word(offset(cfa, -8)?).ok_or(())?;
+    if rule.fp_offset != 0 {
+        regs.set_bp(copied.word(offset(cfa, rule.fp_offset.into())?).ok_or(())?);
+    }
+    regs.set_sp(cfa);
+    regs.set_ip(caller);
+    Ok(Some(caller))
 }

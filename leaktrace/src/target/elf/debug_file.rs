@@ -39,10 +39,14 @@ impl Object {
         if self.pid == 0 {
             return None;
         }
-        self.by_build_id().or_else(|| self.by_link())
+        self.debug_file_by_build_id().or_else(|| self.by_link())
     }
 
-    fn by_build_id(&self) -> Option<Self> {
+    /// The debug file with the object's build id, which is found without reading all of it.
+    pub(super) fn debug_file_by_build_id(&self) -> Option<Self> {
+        if self.pid == 0 {
+            return None;
+        }
         let id = self.build_id.as_deref()?;
         let (first, rest) = id.split_at_checked(2)?;
         let path = PathBuf::from(format!("/usr/lib/debug/.build-id/{first}/{rest}.debug"));

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod debug_file;
+mod debug_frames;
 mod frame_pointers;
 mod open;
 pub(crate) use open::open_in_root;
@@ -20,6 +21,7 @@ use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionHe
 use super::maps::{FileId, Mapping};
 pub use bindings::Binding;
 pub use debug_file::DebugLink;
+pub use debug_frames::DebugFrames;
 pub use frame_pointers::FramePointers;
 pub use symbols::{Symbol, SymbolSource};
 pub use unwind::UnwindTables;

@@ -18,13 +18,13 @@ use super::source::Bounded;
 use crate::panics::catch;
 
 /// More of `.eh_frame` is not read; browsers have some 30 MiB of it.
-const MAX_TABLES: usize = 64 << 20;
+pub(super) const MAX_TABLES: usize = 64 << 20;
 /// Tables without an index are searched from the start each time, so only small ones.
 const MAX_UNINDEXED: usize = 4 << 20;
 /// Of one piece of code no more instructions are looked at.
 const MAX_INSTRUCTIONS: usize = 4096;
 /// Addresses have eight bytes.
-const ADDRESS_SIZE: u8 = 8;
+pub(super) const ADDRESS_SIZE: u8 = 8;
 
 /// The unwind tables of an object. They know every function and cold part that an exception or a debugger may come
 /// through, also those without a symbol.
@@ -147,15 +147,18 @@ impl UnwindTables {
     }
 
     /// How to come from a return address to that of the next frame outwards; `address` is one that the call before it
-    /// covers. Where the tables say nothing, by frame pointer.
-    pub fn rule_at(&self, address: u64) -> Rule {
+    /// covers. `None` where the tables say nothing of it.
+    pub fn rule_at(&self, address: u64) -> Option<Rule> {
         let (frames, bases) = self.section();
-        let Some(entry) = self.entry_at(address).filter(|entry| entry.contains(address)) else {
-            return Rule::FRAME_POINTER;
-        };
+        let entry = self.entry_at(address).filter(|entry| entry.contains(address))?;
         let mut context = UnwindContext::new();
         let row = entry.unwind_info_for_address(&frames, &bases, &mut context, address);
-        row.ok().and_then(rule).unwrap_or(Rule::INEXPRESSIBLE)
+        Some(row.ok().and_then(rule).unwrap_or(Rule::INEXPRESSIBLE))
+    }
+
+    /// Whether the tables say something of an address.
+    pub fn covers(&self, address: u64) -> bool {
+        self.entry_at(address).is_some_and(|entry| entry.contains(address))
     }
 
     /// The section, and what addresses in it are relative to.
@@ -178,7 +181,7 @@ impl UnwindTables {
 }
 
 /// A row of the tables as a rule; `None` where that cannot be said so shortly.
-fn rule(row: &UnwindTableRow<usize>) -> Option<Rule> {
+pub(super) fn rule(row: &UnwindTableRow<usize>) -> Option<Rule> {
     const RSP: Register = Register(7);
     const RETURN_ADDRESS: Register = Register(16);
     match row.register(RETURN_ADDRESS) {

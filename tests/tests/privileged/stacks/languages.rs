@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     ("stacks::optimised_and_linked_as_one", || named(&paths_c(&LINKED_AS_ONE))),
     ("stacks::stripped", || equal(&paths_c(&WITHOUT).stripped().path()?, LEVELS).map(drop)),
     ("stacks::stripped_with_a_debug_file", || named(&paths_c(&WITHOUT).debug_file())),
+    ("stacks::tables_for_debuggers_alone", tables_for_debuggers),
     ("stacks::cpp", || named(&paths_cpp(&WITHOUT))),
     ("stacks::cpp_optimised_and_linked_as_one", || named(&paths_cpp(&LINKED_AS_ONE))),
     ("stacks::rust", rust),
@@ -41,6 +42,28 @@ fn rust() -> Result<()> {
     // Each level is two frames or more, and no stack is followed further than 127.
     let levels = 40;
     known_throughout(&equal(&rust_victim("rust_paths")?, levels)?, levels)
+}
+
+/// A program without tables for exceptions, whose own unwinder does not get out of its first function: what leaktrace
+/// finds must add up, and lead through all levels.
+fn tables_for_debuggers() -> Result<()> {
+    let flags = [&WITHOUT[..], &["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]].concat();
+    let (told, ended) = trace(&paths_c(&flags).path()?, (LEVELS, "go 600 8 20000"), &["--top", "10000"])?;
+    ensure!(told.keys().all(|path| path.len() < 3), "the program has tables for exceptions: {told:x?}");
+    known_throughout(&ended, LEVELS)?;
+    let sites = ended.summary()?["sites"].as_array().context("no sites")?;
+    let whole = sites.iter().filter(|site| {
+        let has = |function| {
+            let mut stack = site["stack"].as_array().into_iter().flatten();
+            stack.any(|frame| frame["function"] == function)
+        };
+        site["truncated"] != true && has("leak") && (has("main") || has("start_thread"))
+    });
+    let whole: u64 = whole.filter_map(|site| site["live_bytes"].as_u64()).sum();
+    let all: u64 = told.values().sum();
+    println!("{whole} of {all} bytes have a whole stack");
+    ensure!(whole <= all && whole * 100 >= all * 99, "{whole} of {all} bytes have a whole stack");
+    Ok(())
 }
 
 /// Eight threads, and paths of many levels that differ in their innermost and outermost ones only, have the stacks that
