@@ -5,8 +5,8 @@ pub(crate) mod heap;
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, EndReason, Fragmentation, Header, Level, Losses, Mapped, MemoryLimit, Notice,
-    Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
+    Allocator, Capture, CodeFile, EndReason, Fragmentation, Header, Level, Losses, Mapped, MemoryLimit,
+    Notice, Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
     SiteTick, Summary, Tick, VerdictCounts,
 };
 use super::v8_record::{Gc, GcKind, IsolateTick, V8, V8Heap, V8Rss};
@@ -64,6 +64,10 @@ pub(crate) fn header() -> Header {
             kind: "entry".into(),
             cost_class: "emulated".into(),
         }],
+        code: vec![
+            CodeFile { module: "/srv/shop".into(), frame_pointers: Some("kept".into()) },
+            CodeFile { module: "/usr/lib/libjemalloc.so.2".into(), frame_pointers: Some("missing".into()) },
+        ],
     }
 }
 

@@ -74,6 +74,10 @@ pub struct Header {
     pub runtimes: Vec<Runtime>,
     /// The probes attached.
     pub probes: Vec<Probe>,
+    /// The files of code that were mapped at the attach, and whether stacks can be followed through them by frame
+    /// pointers.
+    #[serde(default)]
+    pub code: Vec<CodeFile>,
 }
 
 /// How allocations are captured.
@@ -99,6 +103,16 @@ pub struct Capture {
     /// Only V8's heap is watched, no allocation is traced (`--only v8`): counts of blocks stay 0.
     #[serde(default)]
     pub v8_only: bool,
+}
+
+/// A file of code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CodeFile {
+    /// Its path, in the target's mount namespace.
+    pub module: String,
+    /// Whether its functions keep frame pointers: `kept`, `in_part` or `missing`; null where that cannot be told, because
+    /// it has no unwind tables or only few functions.
+    pub frame_pointers: Option<String>,
 }
 
 /// An allocator found in the process.

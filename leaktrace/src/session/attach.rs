@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use super::stack_choice::{StackChoice, code_records};
 use crate::{
-    cli::{Only, Unwind},
+    cli::Only,
     error::{ExitCode, Failure},
     output::{record, v8_record::V8 as V8Record},
     probe::{
@@ -18,13 +19,12 @@ use crate::{
     target::{
         allocator::{Allocator, DiscoverOptions, Discovery, FoundFunction, discover},
         elf::Object,
-        maps::{FileId, Mapping, code_files},
+        maps::{FileId, Mapping},
         memory::Memory,
         process::Process,
         runtime::Runtime,
         v8::{FoundBy, V8},
     },
-    unwind::frame_pointers_lead_through,
 };
 
 /// What an object turned out to hold. Processes of one tree map the same files, so this is asked once a file.
@@ -41,20 +41,10 @@ pub(super) struct Attacher {
     options: DiscoverOptions,
     nop5_is_cheap: bool,
     only: Only,
-    stacks: Stacks,
+    pub(super) stacks: StackChoice,
     known: HashMap<FileId, Known>,
-    /// Whether frame pointers lead through a file.
-    kept: HashMap<FileId, bool>,
     /// Files and offsets at which probes were placed.
     placed: HashSet<(FileId, u64)>,
-}
-
-/// How stacks are taken, where the kernel gives a choice.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stacks {
-    pub(super) asked: Unwind,
-    /// The programs are loaded that can copy them.
-    pub(super) can_copy: bool,
 }
 
 /// The links of probes that were placed together, or why they were not.
@@ -151,6 +141,8 @@ pub(super) struct Found {
     pub(super) runtimes: Vec<Runtime>,
     /// V8, and its version where it is known.
     pub(super) v8: Vec<(V8, Option<String>)>,
+    /// The files of code, also those that were known before.
+    pub(super) code: Vec<record::CodeFile>,
     /// What the reader should know: code and sentence.
     pub(super) notices: Vec<(&'static str, String)>,
 }
@@ -161,10 +153,10 @@ impl Attacher {
         options: DiscoverOptions,
         nop5_is_cheap: bool,
         only: Only,
-        stacks: Stacks,
+        stacks: StackChoice,
     ) -> Self {
-        let (known, kept, placed) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { programs, options, nop5_is_cheap, only, stacks, known, kept, placed }
+        let (known, placed) = (HashMap::new(), HashSet::new());
+        Self { programs, options, nop5_is_cheap, only, stacks, known, placed }
     }
 
     /// Looks at the process's mappings and probes what is new in them; where they are settled, what is mapped no more
@@ -190,7 +182,8 @@ impl Attacher {
             return Ok(found);
         }
         if self.only != Only::V8 {
-            attached.copies_stacks = self.stacks_are_copied(process.pid, maps);
+            attached.copies_stacks = self.stacks.are_copied(process.pid, maps);
+            found.code = code_records(self.stacks.trust(process.pid, maps));
             self.programs.copy_stacks(index, attached.copies_stacks)?;
         }
         let discovered = self.discover(process, maps, &new, &mut found);
@@ -227,25 +220,6 @@ impl Attacher {
         }
         found.allocators = targets.allocators;
         Ok(found)
-    }
-
-    fn stacks_are_copied(&mut self, pid: u32, maps: &[Mapping]) -> bool {
-        self.stacks.can_copy
-            && match self.stacks.asked {
-                Unwind::Fp => false,
-                Unwind::Dwarf => true,
-                Unwind::Auto => !self.frame_pointers_lead_through(pid, maps),
-            }
-    }
-
-    /// Whether frame pointers lead through all files of code of a process. What cannot be opened does not count.
-    fn frame_pointers_lead_through(&mut self, pid: u32, maps: &[Mapping]) -> bool {
-        const MAX_FILES: usize = 256;
-        code_files(maps).take(MAX_FILES).all(|mapping| {
-            let Some(file) = mapping.file_id() else { return true };
-            let known = self.kept.get(&file).copied().or_else(|| frame_pointers_lead_through(pid, mapping));
-            known.is_none_or(|leads_through| *self.kept.entry(file).or_insert(leads_through))
-        })
     }
 
     /// Where only V8 is to be watched, there must be one.

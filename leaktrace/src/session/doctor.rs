@@ -4,9 +4,12 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 
-use super::safety::{NOP5, copies_stacks, links};
+use super::{
+    safety::{NOP5, copies_stacks, links},
+    stack_choice::StackChoice,
+};
 use crate::{
-    cli::{DoctorOptions, Format, GeneralOptions, Links},
+    cli::{DoctorOptions, Format, GeneralOptions, Links, Unwind},
     error::{ExitCode, Failure},
     output::{
         doctor::{Check, DoctorReport, PlannedProbe, Status},
@@ -18,14 +21,15 @@ use crate::{
     },
     target::{
         allocator::{DiscoverOptions, Discovery, discover},
-        elf::{FramePointers, Object},
+        elf::FramePointers,
         hazard::{KernelVersion, ReturnProbes, return_probes},
-        maps::{Mapping, code_files},
+        maps::Mapping,
         memory::Memory,
         process::Process,
         system::System,
         v8::FoundBy,
     },
+    unwind::Trust,
 };
 
 /// The oldest kernel whose uprobes carry a cookie through a BPF link.
@@ -182,7 +186,7 @@ fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), F
     let returns = returns(&process, system, report);
     let found = discover(&process, &maps, &DiscoverOptions::default())?;
     allocators(&found, report);
-    frame_pointers(pid, &maps, report);
+    frame_pointers(pid, &maps, system, report);
     let memory = Memory::open(pid).map_err(|error| {
         Failure::new(ExitCode::NoPermission, format!("cannot read the memory of process {pid}: {error}"))
     })?;
@@ -257,34 +261,37 @@ fn v8(found: &Discovery, maps: &[Mapping], memory: &Memory, report: &mut DoctorR
     }
 }
 
-/// Where a stack walk by frame pointers would end.
-fn frame_pointers(pid: u32, maps: &[Mapping], report: &mut DoctorReport) {
-    const MAX_OBJECTS: usize = 256;
+/// How far frame pointers lead, and what that means for stacks.
+fn frame_pointers(pid: u32, maps: &[Mapping], system: &System, report: &mut DoctorReport) {
+    let mut choice = StackChoice::new(Unwind::Auto, copies_stacks(system));
+    let trust = choice.trust(pid, maps);
     let (mut kept, mut without) = (Vec::new(), Vec::new());
-    for mapping in code_files(maps).take(MAX_OBJECTS) {
-        let Ok(object) = Object::open(pid, mapping) else { continue };
-        let name = object.file_name().to_owned();
-        match object.frame_pointers() {
+    for file in &trust {
+        let name = file.path.rsplit('/').next().unwrap_or_default().to_owned();
+        match file.frame_pointers {
             Some(FramePointers::Kept) => kept.push(name),
             Some(FramePointers::Mixed) => without.push(format!("{name} (in part)")),
             Some(FramePointers::Omitted) => without.push(name),
             None => {}
         }
     }
+    let (status, what_follows) = if choice.are_copied(pid, maps) {
+        (Status::Ok, "stacks are followed by unwind tables")
+    } else if trust.iter().all(Trust::leads_through) {
+        (Status::Ok, "stacks are followed by frame pointers through all else")
+    } else {
+        (Status::Warning, "stacks are cut there, as unwind tables need Linux 5.17 or newer")
+    };
     report.checks.push(match (kept.is_empty(), without.is_empty()) {
-        (true, true) => check(
-            "frame pointers",
-            Status::Warning,
-            "cannot be told: the process's files have no unwind tables",
-            None,
-        ),
+        (true, true) => {
+            let found = format!("cannot be told, no file has unwind tables to tell from: {what_follows}");
+            check("frame pointers", Status::Warning, found, None)
+        }
         (_, true) => check("frame pointers", Status::Ok, format!("kept in {}", some_of(&kept)), None),
-        _ => check(
-            "frame pointers",
-            Status::Warning,
-            format!("missing in {}: stacks are followed by unwind tables", some_of(&without)),
-            None,
-        ),
+        _ => {
+            let found = format!("missing in {}: {what_follows}", some_of(&without));
+            check("frame pointers", status, found, None)
+        }
     });
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
-    attach::{Attached, Attacher, Found, Stacks},
+    attach::{Attached, Attacher, Found},
     clock::{Clock, own_cpu_s, wall_time},
     copies::Copies,
     engine::{Engine, Parts, Setup},
@@ -17,7 +17,9 @@ use super::{
     ranking::View,
     recorder::Recorder,
     safety::{NOP5, check_system, copies_stacks, decide_returns, gone, links},
-    sinks, stacks,
+    sinks,
+    stack_choice::StackChoice,
+    stacks,
     supervisor::{Signals, Supervisor, Traced},
     under_way::UnderWay,
 };
@@ -160,12 +162,12 @@ fn create_files(options: &TraceOptions) -> Result<Option<Recorder>, Failure> {
 /// A ring for copies of stacks holds some of the largest.
 const SMALLEST_RING: u32 = 256 << 10;
 
-fn how_to_unwind(options: &TraceOptions, settings: &Settings) -> Result<Stacks, Failure> {
+fn how_to_unwind(options: &TraceOptions, settings: &Settings) -> Result<StackChoice, Failure> {
     if options.capture.unwind == Unwind::Dwarf && !settings.copies {
         let message = "--unwind dwarf needs Linux 5.17 or newer, and a ring of 256 KiB or more";
         return Err(Failure::new(ExitCode::Unsupported, message));
     }
-    Ok(Stacks { asked: options.capture.unwind, can_copy: settings.copies })
+    Ok(StackChoice::new(options.capture.unwind, settings.copies))
 }
 
 fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -> Settings {
@@ -226,5 +228,6 @@ fn header(
         allocators: found.allocator_records(),
         runtimes: found.runtime_records(),
         probes: found.probe_records(),
+        code: found.code.clone(),
     }
 }

@@ -24,6 +24,7 @@ mod safety;
 pub mod series_file;
 mod sinks;
 mod snapshot;
+mod stack_choice;
 mod stacks;
 mod supervisor;
 mod traced;

@@ -25,7 +25,7 @@ use crate::target::maps::Mapping;
 pub use modules::Files;
 use modules::{Bytes, Loaded, Way};
 pub use pages::code_pages;
-pub use trust::frame_pointers_lead_through;
+pub use trust::Trust;
 
 /// So many addresses are remembered with what is to be followed there.
 const MAX_WAYS: usize = 1 << 20;
