@@ -65,8 +65,16 @@ pub(crate) fn header() -> Header {
             cost_class: "emulated".into(),
         }],
         code: vec![
-            CodeFile { module: "/srv/shop".into(), frame_pointers: Some("kept".into()) },
-            CodeFile { module: "/usr/lib/libjemalloc.so.2".into(), frame_pointers: Some("missing".into()) },
+            CodeFile {
+                module: "/srv/shop".into(),
+                build_id: Some("c0ffee".into()),
+                frame_pointers: Some("kept".into()),
+            },
+            CodeFile {
+                module: "/usr/lib/libjemalloc.so.2".into(),
+                build_id: None,
+                frame_pointers: Some("missing".into()),
+            },
         ],
     }
 }

@@ -110,6 +110,8 @@ pub struct Capture {
 pub struct CodeFile {
     /// Its path, in the target's mount namespace.
     pub module: String,
+    /// GNU build-id, in hex.
+    pub build_id: Option<String>,
     /// Whether its functions keep frame pointers: `kept`, `in_part` or `missing`; null where that cannot be told, because
     /// it has no unwind tables or only few functions.
     pub frame_pointers: Option<String>,

@@ -59,7 +59,11 @@ pub(super) fn code_records(trust: Vec<Trust>) -> Vec<CodeFile> {
             FramePointers::Mixed => "in_part",
             FramePointers::Omitted => "missing",
         });
-        CodeFile { module: trust.path, frame_pointers: frame_pointers.map(str::to_owned) }
+        CodeFile {
+            module: trust.path,
+            build_id: trust.build_id,
+            frame_pointers: frame_pointers.map(str::to_owned),
+        }
     };
     trust.into_iter().map(record).collect()
 }

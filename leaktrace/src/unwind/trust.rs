@@ -14,6 +14,8 @@ const AT_THE_ENDS: [&str; 9] =
 pub struct Trust {
     /// The file's path, in the target's mount namespace.
     pub path: String,
+    /// GNU build-id, in hex.
+    pub build_id: Option<String>,
     /// Whether its functions keep frame pointers; `None` where it has no unwind tables to tell it from.
     pub frame_pointers: Option<FramePointers>,
     is_at_the_end: bool,
@@ -26,6 +28,7 @@ impl Trust {
         Some(Self {
             frame_pointers: object.frame_pointers(),
             is_at_the_end: AT_THE_ENDS.iter().any(|end| object.file_name().starts_with(end)),
+            build_id: object.build_id,
             path: object.display_path,
         })
     }

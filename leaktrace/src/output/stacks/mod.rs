@@ -34,6 +34,8 @@ pub struct Profile<'a> {
     pub duration_s: f64,
     /// Where each process has code: start and end of executable mappings, ascending, by process id.
     pub code: BTreeMap<u32, &'a [(u64, u64)]>,
+    /// GNU build ids of files of code, in hex, by their paths.
+    pub build_ids: BTreeMap<&'a str, &'a str>,
 }
 
 /// One call site.

@@ -151,6 +151,7 @@ impl<'a> Builder<'a> {
         let (memory_start, memory_limit) =
             nearest.copied().filter(|&(_, end)| address < end).unwrap_or_default();
         let filename = self.string(module);
+        let build_id = self.profile.build_ids.get(module).map_or(0, |id| self.string(id));
         let next = self.mappings.len() as u64 + 1;
         let id = *self.mappings.entry((pid, filename, memory_start)).or_insert(next);
         if id == next {
@@ -159,6 +160,7 @@ impl<'a> Builder<'a> {
                 memory_start,
                 memory_limit,
                 filename,
+                build_id,
                 has_functions: true,
                 has_filenames: true,
                 has_line_numbers: true,

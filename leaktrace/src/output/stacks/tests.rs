@@ -58,6 +58,7 @@ fn profile() -> Profile<'static> {
         started_s: Some(1_767_225_599),
         duration_s: 2.5,
         code: [(42, &[(0x1000, 0x2000), (0x7000, 0x8000)][..])].into(),
+        build_ids: [(EXE, "beef")].into(),
     }
 }
 
@@ -148,6 +149,7 @@ fn pprof_has_a_location_for_each_call_with_what_was_inlined_there() {
     let program = mapping(innermost.mapping_id);
     assert_eq!((program.memory_start, program.memory_limit, text(program.filename)), (0x1000, 0x2000, EXE));
     assert_eq!(&read.mapping[0], program);
+    assert_eq!(text(program.build_id), "beef");
     let library = location(read.sample[1].location_id[0]);
     assert_eq!(text(mapping(library.mapping_id).filename), LIBRARY);
     assert_eq!(function(library.line[0].function_id), "libz.so.1+0x10");

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     heap::{MAPPING_OVERFLOW_SITE, OVERFLOW_SITE, OldLive, Site},
     output::{
-        record::{ProcessSummary, SiteKind},
+        record::{Header, ProcessSummary, SiteKind},
         stacks::{Missing, Profile, StackSample, Values},
     },
     symbol::Frame,
@@ -41,6 +41,7 @@ impl Pipeline {
             started_s: header.and_then(|header| seconds_of(&header.wall_time)),
             duration_s: self.t,
             code: code.collect(),
+            build_ids: header.into_iter().flat_map(build_ids).collect(),
         }
     }
 
@@ -109,6 +110,10 @@ impl BareFrames {
     fn frame(&mut self, address: u64) -> Arc<Frame> {
         Arc::clone(self.0.entry(address).or_insert_with(|| Arc::new(by_address(address))))
     }
+}
+
+fn build_ids(header: &Header) -> impl Iterator<Item = (&str, &str)> {
+    header.code.iter().filter_map(|file| Some((file.module.as_str(), file.build_id.as_deref()?)))
 }
 
 fn all_sites(traced: &Traced) -> impl Iterator<Item = (SiteKind, &Site)> {
