@@ -10,6 +10,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = object.code(segment.vaddr, 64);
         let _ = object.file_offset(segment.vaddr);
     }
-    let options = DiscoverOptions { symbols_prefix: Some("je_".into()), mappings: true, ..Default::default() };
+    let options =
+        DiscoverOptions { symbols_prefix: Some("je_".into()), mappings: true, ..Default::default() };
     let _ = allocator::examine(vec![object], &options, None);
 });

@@ -4,10 +4,13 @@
 use leaktrace::verdict::{Circumstances, Samples, SiteFacts, Verdict, judge};
 use libfuzzer_sys::fuzz_target;
 
-type Numbers = (f64, u8, u8, bool, Option<f64>, Option<f64>);
+type Numbers = (f64, u8, u8, bool, Option<f64>, Option<f64>, f64);
 type Blocks = (u64, u64, Option<u8>, Option<u8>, Option<(f64, f64)>);
 
-fuzz_target!(|input: (Vec<(f64, f64)>, Vec<(u16, u32)>, Numbers, Option<Blocks>)| {
+/// Any series, one that ascends, and what is known beside them.
+type Input = (Vec<(f64, f64)>, Vec<(u16, u32)>, Numbers, Option<Blocks>);
+
+fuzz_target!(|input: Input| {
     let (anything, steps, numbers, blocks) = input;
     let circumstances = circumstances(numbers, blocks);
     check(&Samples::new(anything), &circumstances);
@@ -36,7 +39,7 @@ fn check(samples: &Samples, circumstances: &Circumstances) {
 fn circumstances(numbers: Numbers, blocks: Option<Blocks>) -> Circumstances {
     let share = |byte: u8| f64::from(byte) / 255.0;
     let amount = |value: f64| if value.is_finite() { value.abs() } else { 0.0 };
-    let (patience, loss, sampled, has_unexplained_growth, rss_agreement, headroom) = numbers;
+    let (patience, loss, sampled, has_unexplained_growth, rss_agreement, headroom, noise) = numbers;
     Circumstances {
         patience_s: amount(patience),
         loss_share: share(loss),
@@ -45,6 +48,7 @@ fn circumstances(numbers: Numbers, blocks: Option<Blocks>) -> Circumstances {
         rss_agreement: rss_agreement.filter(|value| value.is_finite()),
         accounted_share: rss_agreement,
         headroom_bytes: headroom.map(amount),
+        noise_bytes: amount(noise),
         site: blocks.map(|(allocs, frees, survival, alive, ages)| SiteFacts {
             allocs,
             frees: frees.min(allocs),

@@ -5,7 +5,8 @@ use leaktrace::v8::snapshot::{GrowthLimits, History, SnapshotError, analyse, rea
 use libfuzzer_sys::fuzz_target;
 
 /// Few inputs hit upon a layout by themselves: the same bytes behind one, too.
-const HEAD: &[u8] = br#"{"snapshot":{"meta":{"node_fields":["type","name","id","self_size","edge_count","detachedness"],
+const HEAD: &[u8] =
+    br#"{"snapshot":{"meta":{"node_fields":["type","name","id","self_size","edge_count","detachedness"],
 "node_types":[["hidden","array","string","object","code","closure","native","synthetic"]],
 "edge_fields":["type","name_or_index","to_node"],
 "edge_types":[["context","element","property","internal","hidden","shortcut","weak"]]}},

@@ -37,9 +37,10 @@ struct Step {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "formatting", run: steps::formatting },
     Step { name: "clippy", run: steps::clippy },
+    Step { name: "fuzz targets", run: steps::fuzz_targets },
     Step { name: "compilation of the tests", run: steps::compilation },
     Step { name: "unit, property and command-line tests", run: steps::unprivileged_tests },
     Step { name: "end-to-end tests as root", run: steps::privileged_tests },

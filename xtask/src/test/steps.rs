@@ -1,6 +1,8 @@
 //! The steps of `cargo xtask test`.
 
-use anyhow::{Result, bail, ensure};
+use std::fs;
+
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Outcome;
 use super::libtest::{Counts, parse_result};
@@ -18,6 +20,8 @@ pub(super) struct State {
 /// rustfmt on every package, the BPF programs too: formatting needs no BPF toolchain.
 pub(super) fn formatting(_: &mut State) -> Result<Outcome> {
     workspace::cargo().args(["fmt", "--all", "--check"]).run()?;
+    let fuzz = workspace::root().join("fuzz/Cargo.toml");
+    workspace::cargo().args(["fmt", "--check", "--manifest-path"]).arg(fuzz).run()?;
     Ok(Outcome::passed())
 }
 
@@ -27,6 +31,25 @@ pub(super) fn clippy(_: &mut State) -> Result<Outcome> {
         .arg("clippy")
         .args(TEST_SELECTION)
         .args(["--all-targets", "--", "--deny", "warnings"])
+        .run()?;
+    Ok(Outcome::passed())
+}
+
+/// The fuzz targets, which are a workspace of their own, compile on stable Rust without a warning. To be run they need
+/// more.
+pub(super) fn fuzz_targets(_: &mut State) -> Result<Outcome> {
+    let fuzz = workspace::root().join("fuzz");
+    // With the same versions and directory, what was compiled for the step before is taken.
+    let lock = workspace::root().join("Cargo.lock");
+    fs::copy(&lock, fuzz.join("Cargo.lock")).with_context(|| format!("cannot copy {}", lock.display()))?;
+    workspace::cargo()
+        .args(["clippy", "--manifest-path"])
+        .arg(fuzz.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(workspace::target_directory())
+        .args(["--", "--deny", "warnings"])
+        // Nothing is linked, so libFuzzer need not be built.
+        .env("CUSTOM_LIBFUZZER_PATH", "none")
         .run()?;
     Ok(Outcome::passed())
 }
