@@ -66,7 +66,7 @@ fn record(stack: &[u8]) -> Vec<u8> {
         length: STACK as u32 - 16,
         kind: Kind::Stack as u8,
         reason: Reason::New as u8,
-        zero: 0,
+        followed: 1,
     };
     [head.as_bytes(), stack.get(16..).unwrap_or_default()].concat()
 }

@@ -16,7 +16,7 @@ pub enum Loss {
     RingFullLifecycle = 4,
     /// The set of known stacks is full: the allocation is kept without its stack.
     StacksFull = 5,
-    /// The stack could not be read: the allocation is kept without its stack.
+    /// A page of the stack could not be read: the allocation is kept, and the stack sent again with a later one.
     StackUnreadable = 6,
     /// No room for another thread's call slot: the call is not seen.
     CallsFull = 7,

@@ -218,8 +218,9 @@ pub struct StackCopy {
     pub kind: u8,
     /// Why it was copied: a [`crate::Reason`].
     pub reason: u8,
-    /// Keeps the size a multiple of 8 without padding.
-    pub zero: u16,
+    /// How many return addresses the hash covers, the caller among them. More of the stack may be in the copy; but where
+    /// the hash may come again, it may come with another rest.
+    pub followed: u16,
 }
 
 /// What a thread's outermost allocation call asked for, kept from its entry to its return (value of the CALLS map).

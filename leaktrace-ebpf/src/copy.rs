@@ -63,6 +63,7 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
         fp: start.fp,
         bottom: start.sp,
         hash: seed(hit, start, kind),
+        frames: 1,
         end: Walk::CUT,
         no_code: Walk::CUT,
     };
@@ -116,9 +117,9 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
         length: length as u32,
         kind: kind as u8,
         reason: reason as u8,
-        zero: 0,
+        followed: walk.frames as u16,
     };
-    let is_sent = match length {
+    let sent = match length {
         0..=1024 => send::<1024>(&head),
         1025..=2048 => send::<2048>(&head),
         2049..=4096 => send::<4096>(&head),
@@ -126,8 +127,10 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
         8193..=16384 => send::<16384>(&head),
         _ => send::<COPY_LIMIT>(&head),
     };
-    if !is_sent && !matches!(reason, Reason::Recheck) {
-        count(Loss::RingFullStack);
+    if let Err(loss) = sent
+        && !matches!(reason, Reason::Recheck)
+    {
+        count(loss);
         // Forgotten again, so that the next allocation from there sends it.
         let _ = KNOWN_STACKS.remove(hash);
     }
@@ -162,6 +165,8 @@ struct Walk {
     /// Stack pointer at the start.
     bottom: u64,
     hash: u64,
+    /// How many return addresses are in the hash.
+    frames: u64,
     end: u64,
     /// How it ends where it meets what is no code: after a change of code that may well be some.
     no_code: u64,
@@ -219,6 +224,7 @@ extern "C" fn step(_: u32, walk: *mut Walk) -> i64 {
         walk.fp = saved;
     }
     walk.hash = mix(walk.hash, address);
+    walk.frames += 1;
     walk.pc = address;
     walk.sp = cfa;
     0
@@ -234,22 +240,25 @@ fn is_code(address: u64) -> bool {
     bits >> bit & 1 == 1 && address >= LOWEST_CODE && address < HIGHEST_CODE
 }
 
-/// Sends a copy of the stack.
+/// Sends a copy of the stack, or says why not.
 #[inline(always)]
-fn send<const N: usize>(head: &StackCopy) -> bool {
-    let Some(mut entry) = EVENTS.reserve::<Copy<N>>(0) else { return false };
+fn send<const N: usize>(head: &StackCopy) -> Result<(), Loss> {
+    let Some(mut entry) = EVENTS.reserve::<Copy<N>>(0) else { return Err(Loss::RingFullStack) };
     let record = entry.as_mut_ptr();
     // SAFETY: `record` points to the reservation, which has room for N bytes behind the head. The helper checks the
     // address that it reads from. What is behind `length` is for nobody to read.
-    unsafe {
+    let is_read = unsafe {
         (*record).head = *head;
         let bytes = (&raw mut (*record).bytes).cast::<c_void>();
-        let mut length = if head.length > N as u32 { N as u32 } else { head.length };
-        if read_user(bytes, length, head.sp as *const _) != 0 {
-            length = 0;
-        }
+        let length = if head.length > N as u32 { N as u32 } else { head.length };
         (*record).head.length = length;
+        read_user(bytes, length, head.sp as *const _) == 0
+    };
+    if is_read {
+        entry.submit(emit::wake_flags());
+        Ok(())
+    } else {
+        entry.discard(emit::wake_flags());
+        Err(Loss::StackUnreadable)
     }
-    entry.submit(emit::wake_flags());
-    true
 }

@@ -167,6 +167,7 @@ impl Copies {
         let head = copied.head;
         let (frames, end) = self.walk(&copied)?;
         self.tell_rules(head.header.process, &frames);
+        let (frames, end) = hashed(&head, frames, end);
         let path = FxBuildHasher.hash_one(&frames);
         if head.reason == Reason::Recheck as u8
             && let Some(known) = self.paths.get(&head.hash)
@@ -210,6 +211,17 @@ impl Copies {
     }
 }
 
+/// The part of a stack that its hash stands for. What the programs did not come to is not in the hash: where that may come
+/// again, it may come with another rest.
+fn hashed(head: &StackCopy, mut frames: Vec<u64>, end: End) -> (Vec<u64>, End) {
+    let followed = usize::from(head.followed);
+    if head.reason == Reason::Once as u8 || frames.len() <= followed {
+        return (frames, end);
+    }
+    frames.truncate(followed);
+    (frames, End::Cut)
+}
+
 /// A record as the programs send it where they follow frame pointers themselves, with as many frames as are filled.
 fn stack_record(head: &StackCopy, frames: &[u64], end: End) -> Vec<u8> {
     let depth = frames.len().min(MAX_FRAMES);
@@ -222,4 +234,32 @@ fn stack_record(head: &StackCopy, frames: &[u64], end: End) -> Vec<u8> {
     let record = StackRecord { header, hash: head.hash, depth: depth as u32, truncated, frames: kept };
     let bytes = record.as_bytes();
     bytes.get(..PREFIX + 8 * depth).unwrap_or(bytes).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use leaktrace_common::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_hash_that_comes_again_stands_for_what_it_covers() {
+        let header = Header { kind: Kind::StackCopy as u8, function: 0, process: 0, tid: 1, time_ns: 0 };
+        let head = |reason: Reason, followed| StackCopy {
+            header,
+            hash: 1,
+            caller: 10,
+            sp: 0,
+            fp: 0,
+            length: 0,
+            kind: Kind::Stack as u8,
+            reason: reason as u8,
+            followed,
+        };
+        let covers = |reason, followed| hashed(&head(reason, followed), vec![10, 20, 30], End::Root);
+        assert_eq!(covers(Reason::New, 3), (vec![10, 20, 30], End::Root));
+        assert_eq!(covers(Reason::New, 2), (vec![10, 20], End::Cut));
+        assert_eq!(covers(Reason::Recheck, 1), (vec![10], End::Cut));
+        assert_eq!(covers(Reason::Once, 1), (vec![10, 20, 30], End::Root));
+    }
 }

@@ -25,7 +25,7 @@ fn record(caller: u64, fp: u64, words: &[u64]) -> Vec<u8> {
         length: 8 * words.len() as u32,
         kind: Kind::Stack as u8,
         reason: 0,
-        zero: 0,
+        followed: 1,
     };
     let bytes = words.iter().flat_map(|word| word.to_le_bytes());
     head.as_bytes().iter().copied().chain(bytes).collect()
