@@ -53,6 +53,7 @@ const PACKAGES: &[Package] = &[
     program("nodejs", "node", "a Node HTTP server, and heap snapshots"),
     program("npm", "npm", "fetches Node of other versions"),
     program("binutils", "strip", "strips a Node"),
+    program("xz-utils", "xz", "packs symbols as other distributions do"),
     program("python3", "python3", "a runtime with a heap of its own"),
     program("golang-go", "go", "a runtime with a heap of its own, and the reader of profiles"),
     program("bpftrace", "bpftrace", "another tracer on the same target, and bcc's shape in the benches"),

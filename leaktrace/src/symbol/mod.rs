@@ -6,7 +6,8 @@
 //! through `/proc/PID/map_files` (the mapped inode itself, whatever mount namespace or deletion did to its path). An
 //! address becomes (open file, file offset), and blazesym reads `/proc/self/fd/N` as a plain ELF file (`names`). That
 //! is one way for live and exited targets, containers, and deleted binaries. Debug files are found through
-//! `.gnu_debuglink`, by build id and then by name, under the tracer's own `/usr/lib/debug`.
+//! `.gnu_debuglink`, by build id and then by name, under the tracer's own `/usr/lib/debug`. What a file packs into itself
+//! (`.gnu_debugdata`) is unpacked here, within bounds (`packed`).
 //!
 //! Perf maps are read by `perf_map`, as blazesym refuses a whole map for one bad line, and JITs append while we read.
 //!
@@ -17,6 +18,7 @@ mod culprit;
 mod demangle;
 mod module;
 mod names;
+mod packed;
 mod perf_map;
 mod resolver;
 mod worker;

@@ -1,6 +1,6 @@
 //! One open file that a target maps, held so that it can be read after the target or its path is gone.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -11,6 +11,8 @@ use std::rc::{Rc, Weak};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use super::packed::PackedNames;
+use crate::panics::catch;
 use crate::target::maps::Mapping;
 
 /// Files held open over all processes: descriptors are scarce, the usual soft limit is 1024. Frames in further modules
@@ -25,11 +27,19 @@ pub(super) struct Module {
     pub(super) lines: Cell<bool>,
     /// Whether its symbols can be read; cleared when reading them panics.
     pub(super) readable: Cell<bool>,
+    /// Names that the file carries packed; unpacked when they are first asked for.
+    packed: OnceCell<Option<PackedNames>>,
 }
 
 impl Module {
     pub(super) fn hold(file: File) -> Self {
-        Self { file, lines: Cell::new(true), readable: Cell::new(true) }
+        Self { file, lines: Cell::new(true), readable: Cell::new(true), packed: OnceCell::new() }
+    }
+
+    /// Names that the file carries packed, if it does.
+    pub(super) fn packed(&self) -> Option<&PackedNames> {
+        let unpack = || catch(|| PackedNames::of(&self.file)).flatten();
+        self.packed.get_or_init(unpack).as_ref()
     }
 
     /// A path that opens this very file for as long as the module lives.

@@ -60,27 +60,36 @@ impl Names {
                 }
             }
         }
-        let missing: Vec<(usize, u64)> = offsets
-            .iter()
-            .copied()
-            .enumerate()
-            .filter(|(at, _)| found.get(*at).is_some_and(Option::is_none))
-            .collect();
-        if missing.is_empty() || !module.readable.get() {
-            return (found, panics);
-        }
-        let again: Vec<u64> = missing.iter().map(|(_, offset)| *offset).collect();
-        if let Ok(answers) = self.ask(module, &again, false) {
-            for ((at, _), answer) in missing.iter().zip(answers.unwrap_or_default()) {
-                if let Some(slot) = found.get_mut(*at) {
-                    *slot = answer;
-                }
+        let nameless = |found: &[Option<Named>]| -> Vec<(usize, u64)> {
+            let with_offsets = found.iter().zip(offsets).enumerate();
+            with_offsets
+                .filter(|(_, (name, _))| name.is_none())
+                .map(|(at, (_, offset))| (at, *offset))
+                .collect()
+        };
+        let missing = nameless(&found);
+        if !missing.is_empty() && module.readable.get() {
+            let again: Vec<u64> = missing.iter().map(|(_, offset)| *offset).collect();
+            if let Ok(answers) = self.ask(module, &again, false) {
+                fill(&mut found, missing.iter().map(|(at, _)| *at).zip(answers.unwrap_or_default()));
+            } else {
+                module.readable.set(false);
+                panics += 1;
             }
-        } else {
-            module.readable.set(false);
-            panics += 1;
+        }
+        let missing = nameless(&found);
+        if !missing.is_empty()
+            && let Some(packed) = module.packed()
+        {
+            fill(&mut found, missing.iter().map(|(at, offset)| (*at, self.named_packed(packed.at(*offset)))));
         }
         (found, panics)
+    }
+
+    fn named_packed(&self, function: Option<(&str, u64)>) -> Option<Named> {
+        let (name, offset) = function?;
+        let function = self.demangler.demangle(name);
+        Some(Named { function, offset, location: Location::default(), inlined: Vec::new() })
     }
 
     /// One call of blazesym; none when it cannot read the file at all.
@@ -107,6 +116,14 @@ impl Names {
     /// Drops everything parsed, to give the memory of modules no longer in use back.
     pub(super) fn clear(&mut self) {
         self.blazesym = symbolizer(self.lines, &self.debug_directories);
+    }
+}
+
+fn fill(found: &mut [Option<Named>], answers: impl Iterator<Item = (usize, Option<Named>)>) {
+    for (at, answer) in answers {
+        if let Some(slot) = found.get_mut(at) {
+            *slot = answer;
+        }
     }
 }
 

@@ -201,6 +201,25 @@ fn debug_information_is_found_beside_a_stripped_program() {
     assert_eq!(functions(&resolve(victim.pid(), victim.addresses[1])), ["?"]);
 }
 
+/// As Fedora packages its programs: stripped, with the names of functions packed into the file.
+#[test]
+fn names_are_found_packed_into_a_stripped_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = build(directory.path(), VICTIM, "gcc", &["-g"]);
+    let script = r#"cd "$1" && objcopy --only-keep-debug victim symbols && objcopy -S --keep-symbol=outer symbols mini &&
+        xz mini && objcopy -S --add-section .gnu_debugdata=mini.xz victim"#;
+    let status = Command::new("sh").args(["-c", script, "sh"]).arg(directory.path()).status().unwrap();
+    assert!(status.success());
+    let victim = Victim::start(&mut Command::new(&program));
+    let frames = resolve(victim.pid(), victim.addresses[1]);
+    assert_eq!(functions(&frames), ["outer"]);
+    let inside = victim.addresses[1] - victim.addresses[0];
+    assert!(frames[0].offset.is_some_and(|offset| offset > 0 && offset < inside), "{frames:?}");
+    // What is not among them is not given the name of what stands before it.
+    let first = ask(&start(Options::default()), request(victim.pid(), 0, &[victim.addresses[0] + 0x1004]));
+    assert_eq!(functions(&first), ["?"]);
+}
+
 #[test]
 fn deleted_and_exited_programs_keep_their_names() {
     let directory = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ mod debug_frames;
 mod frame_pointers;
 mod open;
 pub(crate) use open::open_in_root;
+mod packed;
 mod source;
 mod symbols;
 #[cfg(test)]
@@ -81,7 +82,7 @@ pub struct Segment {
 
 impl Segment {
     /// Whether the byte at an offset of the file is one of its own.
-    fn holds(&self, offset: u64) -> bool {
+    pub(crate) fn holds(&self, offset: u64) -> bool {
         offset.checked_sub(self.offset).is_some_and(|within| within < self.file_size)
     }
 
@@ -229,6 +230,20 @@ impl Object {
         let len = (segment.file_size - within).min(len.min(MAX_CODE) as u64) as usize;
         let bytes = self.source.read_up_to(segment.offset.checked_add(within)?, len).ok()?;
         (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// What stands at the first place of the file that begins with `prefix`: `len` bytes, fewer at the end of the file.
+    /// The first 64 MiB are searched.
+    pub fn find_bytes(&self, prefix: &[u8], len: usize) -> Option<Vec<u8>> {
+        const BLOCK: usize = 1 << 20;
+        const BLOCKS: u64 = 64;
+        let finder = memchr::memmem::Finder::new(prefix);
+        (0..BLOCKS).find_map(|block| {
+            let start = block * BLOCK as u64;
+            let bytes = self.source.read_up_to(start, BLOCK + prefix.len()).ok()?;
+            let at = finder.find(&bytes)?;
+            self.source.read_up_to(start + at as u64, len).ok()
+        })
     }
 
     /// The file's own address of a run-time address inside `mapping`, which must map this object.

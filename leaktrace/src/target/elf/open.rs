@@ -43,6 +43,11 @@ impl Object {
         Self::from_file(file, identity, path.to_string_lossy().into_owned(), pid)
     }
 
+    /// Reads an open file, whoever it belongs to; no debug file is looked for beside it.
+    pub(crate) fn of_file(file: File) -> Result<Self, ElfError> {
+        Self::from_file(file, FileId::default(), String::from("(open file)"), 0)
+    }
+
     pub(super) fn from_file(
         file: File,
         identity: FileId,

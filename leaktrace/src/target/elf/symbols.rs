@@ -1,4 +1,4 @@
-//! The functions an object defines: `.dynsym`, then `.symtab`, then its separate debug file.
+//! The functions an object defines: `.dynsym`, then `.symtab`, else its separate debug file, else what is packed into it.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -22,6 +22,8 @@ pub enum SymbolSource {
     Full,
     /// `.symtab` of the separate debug file.
     DebugFile,
+    /// `.symtab` of the file that is packed into the object.
+    Packed,
 }
 
 impl SymbolSource {
@@ -31,6 +33,7 @@ impl SymbolSource {
             Self::Dynamic => ".dynsym",
             Self::Full => ".symtab",
             Self::DebugFile => "the debug file",
+            Self::Packed => ".gnu_debugdata",
         }
     }
 }
@@ -52,8 +55,8 @@ pub struct Symbol<'a> {
 
 impl Object {
     /// Shows every defined function to `visit`, until it breaks. `.dynsym` first, then `.symtab`; without
-    /// `.symtab`, that of the separate debug file. The same function is shown once a table. Damaged tables are
-    /// skipped. Returns whether there was any full table.
+    /// `.symtab`, that of the separate debug file, or else the one that is packed into the object. The same function is
+    /// shown once a table. Damaged tables are skipped. Returns whether there was any full table.
     pub fn symbols(&self, mut visit: impl FnMut(&Symbol<'_>) -> ControlFlow<()>) -> bool {
         let stopped = Cell::new(false);
         let mut watched = |symbol: &Symbol<'_>| {
@@ -66,9 +69,10 @@ impl Object {
         if stopped.get() || self.table(elf::SHT_SYMTAB, SymbolSource::Full, &mut watched).unwrap_or(false) {
             return true;
         }
-        self.debug_file().is_some_and(|debug| {
-            debug.table(elf::SHT_SYMTAB, SymbolSource::DebugFile, &mut watched).unwrap_or(false)
-        })
+        let mut beside = |file: Option<Self>, source| {
+            file.is_some_and(|file| file.table(elf::SHT_SYMTAB, source, &mut watched).unwrap_or(false))
+        };
+        beside(self.debug_file(), SymbolSource::DebugFile) || beside(self.packed(), SymbolSource::Packed)
     }
 
     /// Addresses of the defined variables whose name is wanted, from the same tables as [`Object::symbols`].
