@@ -111,7 +111,10 @@ impl Tests {
 
     /// A command that runs a test program as root on this build of leaktrace.
     pub(crate) fn as_root(&self, root: Root, program: &TestProgram) -> Cmd {
-        root.command(&program.path)
+        // A shell has jobs in its background ignore SIGINT, and what they start inherits that: tests send it.
+        root.command("env")
+            .arg("--default-signal=INT")
+            .arg(&program.path)
             .dir(&program.package)
             .env("CARGO_MANIFEST_DIR", &program.package)
             .env("LEAKTRACE_BIN", &self.leaktrace)
