@@ -12,7 +12,8 @@ pub(super) const USAGE: &str = "leaktrace [OPTIONS] --pid <PID>
        leaktrace replay [OPTIONS] <FILE>
        leaktrace snapshot --pid <PID> [-o <FILE>]
        leaktrace classify [OPTIONS] [FILE]...
-       leaktrace heap [OPTIONS] <FILE>...";
+       leaktrace heap [OPTIONS] <FILE>...
+       leaktrace heapwalk --pid <PID>";
 
 pub(super) const ABOUT: &str = "Finds the memory leak in a process that is already running";
 
@@ -151,3 +152,17 @@ Examples:
   leaktrace heap *.heapsnapshot.gz --format ndjson |
       jq -r 'select(.type==\"heap_growth\") | [.bytes, .cause, .holder] | @tsv'
   leaktrace heap --fail-on-growth before.heapsnapshot after.heapsnapshot";
+
+pub(super) const HEAPWALK: &str = "\
+Reads the heap of the C library (glibc) of a running process, once, from outside: arenas, chunks, fastbins, threads' caches \
+and mapped blocks, also all that was allocated before anybody watched. It tells what is handed out and what is free, by \
+size and by arena, how full the pages are, and what malloc_trim would give back: memory is high, but is it a leak, or \
+fragmentation?
+
+The process is not stopped, nothing is attached to it, and only pages that are in memory are read. What moves meanwhile is \
+looked at again; `coverage` says which part of the heap was understood.";
+
+pub(super) const HEAPWALK_EXAMPLES: &str = "\
+Examples:
+  sudo leaktrace heapwalk --pid 1234
+  sudo leaktrace heapwalk --pid 1234 --format ndjson | jq '{live_bytes, free_bytes, fragmentation}'";

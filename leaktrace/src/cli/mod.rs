@@ -82,6 +82,9 @@ pub enum Command {
     /// Read V8 heap snapshots: who holds the memory, what grew between them, and why
     #[command(long_about = help::HEAP, after_help = help::HEAP_EXAMPLES)]
     Heap(HeapOptions),
+    /// Read the heap of a running process: what is handed out, what is free, and how scattered it is
+    #[command(long_about = help::HEAPWALK, after_help = help::HEAPWALK_EXAMPLES)]
+    Heapwalk(HeapwalkOptions),
 }
 
 /// Everything that a trace needs to know.
@@ -452,6 +455,25 @@ pub struct HeapOptions {
     /// Exit with 10 if something grew from each snapshot to the next
     #[arg(long)]
     pub fail_on_growth: bool,
+
+    /// How to print: table for people, ndjson for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: Format,
+}
+
+/// What `leaktrace heapwalk` is asked.
+#[derive(Clone, Debug, Args)]
+pub struct HeapwalkOptions {
+    /// The process
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub pid: u32,
+
+    /// Also read heaps of versions of glibc (2.30 to 2.41) that were never tested
+    ///
+    /// Tested is 2.36. The figures of another version may be wrong: compare `system_bytes` and `coverage` with what you
+    /// know of the process.
+    #[arg(long)]
+    pub heap_walk_untested: bool,
 
     /// How to print: table for people, ndjson for programs
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]

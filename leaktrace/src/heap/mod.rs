@@ -22,6 +22,7 @@ mod stacks;
 mod survival;
 mod totals;
 mod tracker;
+pub mod walk;
 
 pub use block::Block;
 pub use facts::SiteFacts;

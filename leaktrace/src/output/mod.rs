@@ -24,3 +24,5 @@ pub mod thread;
 pub mod v8_record;
 pub mod verdict;
 pub mod verdict_text;
+pub mod walk_record;
+pub mod walk_text;

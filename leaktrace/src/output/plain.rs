@@ -91,7 +91,8 @@ impl<W: Write + Send, N: Write + Send> Sink for PlainWriter<W, N> {
             | Record::HeapSnapshot(_)
             | Record::HeapConstructor(_)
             | Record::HeapGrowth(_)
-            | Record::HeapObject(_) => return Ok(()),
+            | Record::HeapObject(_)
+            | Record::HeapWalk(_) => return Ok(()),
             Record::Verdict(verdict) => {
                 format!("{:>7}  {}\n", text::duration(verdict.t), leak::line(verdict))
             }

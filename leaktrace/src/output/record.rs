@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::heap_record::{HeapConstructor, HeapGrowth, HeapObject, HeapSnapshot};
 use super::v8_record::{Gc, V8, V8Heap};
 use super::verdict::VerdictRecord;
+use super::walk_record::HeapWalkRecord;
 use crate::symbol::Frame;
 use crate::verdict::{Pattern, Verdict};
 
@@ -43,6 +44,8 @@ pub enum Record {
     HeapGrowth(HeapGrowth),
     /// `leaktrace heap --retainers`: an object, and what keeps it alive.
     HeapObject(HeapObject),
+    /// `leaktrace heapwalk`: the heap of the C library.
+    HeapWalk(Box<HeapWalkRecord>),
 }
 
 /// What is traced, and how.

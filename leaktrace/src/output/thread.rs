@@ -81,7 +81,8 @@ impl OutputThread {
             Record::HeapSnapshot(_)
             | Record::HeapConstructor(_)
             | Record::HeapGrowth(_)
-            | Record::HeapObject(_) => (0.0, 0),
+            | Record::HeapObject(_)
+            | Record::HeapWalk(_) => (0.0, 0),
             Record::Summary(summary) => {
                 (summary.t, summary.processes.first().map_or(0, |process| process.pid))
             }

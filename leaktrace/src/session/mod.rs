@@ -10,6 +10,7 @@ mod engine;
 mod fail_on_leak;
 mod follow;
 mod heap;
+mod heap_walk;
 mod input;
 mod js_sites;
 mod launch;
@@ -60,6 +61,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Snapshot(options)) => snapshot::run(options),
         Some(Command::Classify(options)) => classify::run(options, &cli.general),
         Some(Command::Heap(options)) => heap::run(options, &cli.general),
+        Some(Command::Heapwalk(options)) => heap_walk::run(options, &cli.general),
         None => live::run(&cli.trace, &cli.general),
     }
 }

@@ -5,12 +5,14 @@
 pub mod allocator;
 pub mod elf;
 pub mod find;
+pub mod glibc;
 pub mod hazard;
 pub mod limit;
 pub mod maps;
 pub mod memory;
 pub mod pages;
 pub mod process;
+pub mod resident;
 pub mod runtime;
 mod status;
 pub mod system;

@@ -1,12 +1,17 @@
 //! Resident pages of a process by what they are used for, from `/proc/PID/smaps`.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 /// glibc's arenas other than the main one are this large, and lie at multiples of it.
 const ARENA: u64 = 64 << 20;
+/// The guard before a thread's stack.
+const MAX_GUARD: u64 = 64 << 10;
+/// The least stack that the C library gives a thread, and the most that anybody asks for.
+const MIN_STACK: u64 = 16 << 10;
+const MAX_STACK: u64 = 256 << 20;
 /// More lines of a process's mappings are not read.
 const MAX_LINES: usize = 4 << 20;
 /// The kernel walks all pages of the process to answer, and keeps it from mapping meanwhile: so the next reading is this
@@ -45,63 +50,143 @@ impl PageReader {
 /// Resident pages by use. glibc's are those of `[heap]` and of its arenas; of other allocators they cannot be told
 /// from the rest.
 fn pages(pid: u32) -> Option<Pages> {
-    let file = std::fs::File::open(format!("/proc/{pid}/smaps")).ok()?;
     let mut pages = Pages::default();
-    // An arena is known by what follows it: the rest of its 64 MiB, reserved. So each mapping waits for the next.
-    let mut waiting = Area::default();
-    for line in BufReader::new(file).lines().take(MAX_LINES) {
-        let line = line.ok()?;
-        if let Some(area) = Area::of(&line) {
-            pages.add(&waiting, Some(&area));
-            waiting = area;
-        } else if let Some(kib) = line.strip_prefix("Rss:") {
-            let kib: u64 = kib.trim().trim_end_matches(" kB").parse().unwrap_or(0);
-            waiting.resident = kib.saturating_mul(1024);
+    for area in areas(pid).ok()? {
+        if area.kind == AreaKind::Stack {
+            pages.stack_bytes = pages.stack_bytes.saturating_add(area.resident);
+        } else if matches!(area.kind, AreaKind::Brk | AreaKind::Arena) {
+            pages.allocator_bytes = pages.allocator_bytes.saturating_add(area.resident);
         }
     }
-    pages.add(&waiting, None);
     Some(pages)
 }
 
-impl Pages {
-    fn add(&mut self, area: &Area, next: Option<&Area>) {
-        if area.is_stack {
-            self.stack_bytes = self.stack_bytes.saturating_add(area.resident);
-        } else if area.is_heap || area.is_arena(next) {
-            self.allocator_bytes = self.allocator_bytes.saturating_add(area.resident);
+/// What a mapping is, by what `/proc/PID/smaps` tells of it and its neighbours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AreaKind {
+    /// What the program took by brk.
+    Brk,
+    /// A heap of one of glibc's arenas other than the main one.
+    Arena,
+    /// The stack of a thread.
+    Stack,
+    /// A file, with what of its pages the program changed.
+    File,
+    /// Memory without a file.
+    #[default]
+    Anonymous,
+}
+
+/// A mapping and its pages in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Area {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// What it is.
+    pub kind: AreaKind,
+    /// It may be written.
+    pub is_writable: bool,
+    /// Bytes of its pages that are in memory.
+    pub resident: u64,
+    /// Bytes of its pages that are swapped out.
+    pub swapped: u64,
+    /// Nobody may access it: an address range in reserve, or a guard.
+    pub is_closed: bool,
+}
+
+/// All mappings of a process with their pages, by ascending address.
+pub fn areas(pid: u32) -> io::Result<Vec<Area>> {
+    let file = std::fs::File::open(format!("/proc/{pid}/smaps"))?;
+    let mut areas: Vec<Area> = Vec::new();
+    for line in BufReader::new(file).lines().take(MAX_LINES) {
+        let line = line?;
+        if let Some(area) = Area::of(&line) {
+            areas.push(area);
+        } else if let Some(area) = areas.last_mut() {
+            if let Some(bytes) = kib(&line, "Rss:") {
+                area.resident = bytes;
+            } else if let Some(bytes) = kib(&line, "Swap:") {
+                area.swapped = bytes;
+            }
+        }
+    }
+    tell_apart(&mut areas);
+    Ok(areas)
+}
+
+fn kib(line: &str, label: &str) -> Option<u64> {
+    let kib: u64 = line.strip_prefix(label)?.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
+/// An arena is known by what follows it: the rest of its 64 MiB, reserved. A thread's stack by what stands before it: a
+/// guard.
+fn tell_apart(areas: &mut [Area]) {
+    for at in 0..areas.len() {
+        let before = at.checked_sub(1).and_then(|before| areas.get(before)).cloned();
+        let Some(rest) = areas.get_mut(at..) else { break };
+        for area in rest.get_mut(..arena_parts(rest)).unwrap_or_default() {
+            area.kind = AreaKind::Arena;
+        }
+        if let Some(area) = rest.first_mut().filter(|area| area.is_memory())
+            && before.is_some_and(|before| area.is_stack(&before))
+        {
+            area.kind = AreaKind::Stack;
         }
     }
 }
 
-/// A mapping, as far as it matters what it is used for.
-#[derive(Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
-struct Area {
-    start: u64,
-    end: u64,
-    is_anonymous: bool,
-    is_writable: bool,
-    is_stack: bool,
-    is_heap: bool,
-    resident: u64,
+/// How many of these mappings are the arena that begins with the first: more than one in a process that was forked.
+fn arena_parts(areas: &[Area]) -> usize {
+    let Some(first) = areas.first().filter(|first| first.start != 0 && first.start.is_multiple_of(ARENA))
+    else {
+        return 0;
+    };
+    let end = first.start.saturating_add(ARENA);
+    let mut reached = first.start;
+    let follows = |area: &&Area| {
+        let follows = area.start == reached && area.end <= end && area.is_memory();
+        reached = if follows { area.end } else { reached };
+        follows
+    };
+    let parts = areas.iter().take_while(follows).count();
+    let is_reserve = |next: &Area| {
+        next.start == reached && next.end == end && next.kind == AreaKind::Anonymous && !next.is_writable
+    };
+    let is_arena = reached == end || areas.get(parts).is_some_and(is_reserve);
+    if parts > 0 && is_arena { parts } else { 0 }
 }
 
 impl Area {
     /// The mapping that a line begins, if it begins one.
     fn of(line: &str) -> Option<Self> {
         let (start, end, name) = mapping(line)?;
-        let is_writable = line.split(' ').nth(1).is_some_and(|access| access.starts_with("rw"));
-        let (is_stack, is_heap) = (name == "[stack]", name == "[heap]");
-        Some(Self { start, end, is_anonymous: name.is_empty(), is_writable, is_stack, is_heap, resident: 0 })
+        let access = line.split(' ').nth(1).unwrap_or_default();
+        let kind = match name {
+            "[heap]" => AreaKind::Brk,
+            "[stack]" => AreaKind::Stack,
+            name if name.starts_with('/') => AreaKind::File,
+            _ => AreaKind::Anonymous,
+        };
+        let is_closed = access.starts_with("---");
+        let is_writable = access.starts_with("rw");
+        Some(Self { start, end, kind, is_writable, is_closed, ..Self::default() })
     }
 
-    fn is_arena(&self, next: Option<&Self>) -> bool {
-        let begins =
-            self.start != 0 && self.start.is_multiple_of(ARENA) && self.is_anonymous && self.is_writable;
-        let end = self.start.saturating_add(ARENA);
-        let is_reserved =
-            |next: &Self| next.start == self.end && next.end == end && next.is_anonymous && !next.is_writable;
-        begins && (self.end == end || next.is_some_and(is_reserved))
+    /// Memory that is written and has no file.
+    fn is_memory(&self) -> bool {
+        self.kind == AreaKind::Anonymous && self.is_writable
+    }
+
+    /// Stacks are some hundred KiB to some MiB, and their guard is a page or a few.
+    fn is_stack(&self, before: &Self) -> bool {
+        let is_guard = before.is_closed
+            && before.end == self.start
+            && before.kind == AreaKind::Anonymous
+            && before.end - before.start <= MAX_GUARD;
+        is_guard && (MIN_STACK..=MAX_STACK).contains(&(self.end - self.start))
     }
 }
 
@@ -128,14 +213,39 @@ mod tests {
         assert_eq!(mapping("8000-7000 rw-p 00000000 00:00 0"), None);
     }
 
+    fn kinds(lines: &[&str]) -> Vec<AreaKind> {
+        let mut areas: Vec<Area> = lines.iter().map(|line| Area::of(line).unwrap()).collect();
+        tell_apart(&mut areas);
+        areas.iter().map(|area| area.kind).collect()
+    }
+
     #[test]
     fn an_arena_is_known_by_what_is_reserved_behind_it() {
-        let area = |line| Area::of(line).unwrap();
-        let arena = area("7f5a60000000-7f5a60021000 rw-p 00000000 00:00 0 ");
-        let rest = area("7f5a60021000-7f5a64000000 ---p 00000000 00:00 0 ");
-        let other = area("7f5a60021000-7f5a60031000 rw-p 00000000 00:00 0 ");
-        assert!(arena.is_arena(Some(&rest)));
-        assert!(!arena.is_arena(Some(&other)) && !arena.is_arena(None) && !rest.is_arena(Some(&other)));
+        const ARENA: &str = "7f5a60000000-7f5a60021000 rw-p 00000000 00:00 0 ";
+        const REST: &str = "7f5a60021000-7f5a64000000 ---p 00000000 00:00 0 ";
+        const OTHER: &str = "7f5a60021000-7f5a60031000 rw-p 00000000 00:00 0 ";
+        assert_eq!(kinds(&[ARENA, REST]), [AreaKind::Arena, AreaKind::Anonymous]);
+        assert_eq!(kinds(&[ARENA, OTHER]), [AreaKind::Anonymous; 2]);
+        assert_eq!(kinds(&[ARENA]), [AreaKind::Anonymous]);
+        // After a fork.
+        const REST_OF_TWO: &str = "7f5a60031000-7f5a64000000 ---p 00000000 00:00 0 ";
+        assert_eq!(kinds(&[ARENA, OTHER, REST_OF_TWO])[..2], [AreaKind::Arena; 2]);
+    }
+
+    #[test]
+    fn a_stack_is_known_by_the_guard_before_it() {
+        const GUARD: &str = "7f5a64fff000-7f5a65000000 ---p 00000000 00:00 0 ";
+        const STACK: &str = "7f5a65000000-7f5a65800000 rw-p 00000000 00:00 0 ";
+        const RESERVE: &str = "7f5a60000000-7f5a65000000 ---p 00000000 00:00 0 ";
+        assert_eq!(kinds(&[GUARD, STACK]), [AreaKind::Anonymous, AreaKind::Stack]);
+        assert_eq!(kinds(&[RESERVE, STACK]), [AreaKind::Anonymous; 2]);
+        assert_eq!(kinds(&[STACK]), [AreaKind::Anonymous]);
+        let named = [
+            "7f00-8000 rw-p 0 00:00 0 /lib/x",
+            "8000-9000 rw-p 0 00:00 0 [stack]",
+            "9000-a000 rw-p 0 0:0 0 [heap]",
+        ];
+        assert_eq!(kinds(&named), [AreaKind::File, AreaKind::Stack, AreaKind::Brk]);
     }
 
     #[test]

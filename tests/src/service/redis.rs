@@ -89,6 +89,15 @@ impl Redis {
         Ok(())
     }
 
+    /// Deletes all keys.
+    pub fn delete_all(&self) -> Result<()> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.write_all(b"FLUSHALL SYNC\r\nQUIT\r\n")?;
+        let answer = BufReader::new(stream).lines().next().context("redis closed the connection")??;
+        ensure!(answer == "+OK", "redis answered {answer}");
+        Ok(())
+    }
+
     /// `used_memory`: bytes that redis counts as allocated, by the allocator's usable sizes.
     pub fn used_memory(&self) -> Result<i64> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;

@@ -12,6 +12,7 @@ mod containers;
 mod exactness;
 mod exports;
 mod failures;
+mod heap_walk;
 mod javascript;
 mod links;
 mod mappings;
@@ -55,6 +56,7 @@ fn main() {
         command::CASES,
         exports::CASES,
         accuracy::CASES,
+        heap_walk::CASES,
         v8::CASES,
         v8::COLLECTIONS,
     ] {

@@ -9,6 +9,7 @@ use crate::workspace::{self, Frames, Profile};
 
 mod bcc;
 mod churn;
+mod heap_walk;
 mod named;
 mod pipeline;
 mod servers;
@@ -29,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long)]
     quick: bool,
     /// Runs only the benches whose name contains this: churn, churn-nofp, redis, node, v8, pipeline, pipeline-sites, verdicts,
-    /// snapshot.
+    /// snapshot, heap-walk.
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -50,12 +51,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let (megabytes, rounds) = if options.quick { (20, 1) } else { (320, 3) };
         snapshot::run(megabytes, rounds)?;
     }
-    if !["churn", "churn-nofp", "redis", "node", "v8"].into_iter().any(chosen) {
+    if !["churn", "churn-nofp", "redis", "node", "v8", "heap-walk"].into_iter().any(chosen) {
         return Ok(());
     }
     let root = Root::find();
     if !root.unattended() {
         bail!("the bench needs root: run it as root, or run `sudo -v` first");
+    }
+    if chosen("heap-walk") {
+        let (chunks, rounds) = if options.quick { (100_000, 1) } else { (10_000_000, 5) };
+        heap_walk::run(root, chunks, rounds)?;
+    }
+    if !["churn", "churn-nofp", "redis", "node", "v8"].into_iter().any(chosen) {
+        return Ok(());
     }
     if find_program("bpftrace").is_none() {
         bail!("bpftrace is missing: cargo xtask test --install");

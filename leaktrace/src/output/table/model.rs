@@ -117,7 +117,8 @@ impl Data {
             | Record::HeapSnapshot(_)
             | Record::HeapConstructor(_)
             | Record::HeapGrowth(_)
-            | Record::HeapObject(_) => {}
+            | Record::HeapObject(_)
+            | Record::HeapWalk(_) => {}
         }
     }
 
