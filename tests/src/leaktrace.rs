@@ -84,6 +84,16 @@ impl Leaktrace {
         &self.records
     }
 
+    /// All records until now, without waiting for more.
+    pub fn records_so_far(&mut self) -> Result<&[Value]> {
+        for line in self.lines.so_far() {
+            let record = parse(&line)?;
+            self.note_time(&record);
+            self.records.push(record);
+        }
+        Ok(&self.records)
+    }
+
     /// The first record that was not read before and fulfils `wanted`. Ends with an error, and leaktrace's own
     /// message, when leaktrace ends or the deadline passes first.
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {

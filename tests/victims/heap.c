@@ -10,6 +10,10 @@
  *   -> done
  *   <- fragment N              N blocks of 1000 bytes and one large one behind each eighth; frees every second block
  *   -> done
+ *   <- reserve N               N blocks of 1000 bytes for `scatter`
+ *   -> done
+ *   <- scatter N               frees N of them that are no neighbours, and allocates as many bytes in blocks of 2000
+ *   -> done
  *   <- keep N                  N blocks of 1000 bytes that stay
  *   -> done
  *   <- large N                 N blocks of 1 KiB, 10 to a free one of their size: a heap for the bench
@@ -145,6 +149,17 @@ static void fragment(uint64_t count) {
     }
 }
 
+/* What is in use stays as large as it is, and fits nowhere any more. */
+static void scatter(uint64_t count) {
+    static uint64_t next;
+    uint64_t reserved = piece_count;
+    for (uint64_t i = 0; i < count && next < reserved; i++, next += 2) {
+        free(pieces[next]);
+        pieces[next] = NULL;
+    }
+    for (uint64_t i = 0; i < count / 2; i++) memset(malloc(2000), 3, 2000);
+}
+
 static void large(uint64_t count) {
     allocate_pieces(count, 200);
     for (uint64_t i = 0; i < piece_count; i += 10) {
@@ -219,7 +234,9 @@ int main(int argc, char **argv) {
             atomic_store(&resting, 0);
         } else if (strncmp(line, "fragment", 8) == 0) {
             fragment(next_number(&number, 100000));
-        } else if (strncmp(line, "keep", 4) == 0) {
+        } else if (strncmp(line, "scatter", 7) == 0) {
+            scatter(next_number(&number, 1000));
+        } else if (strncmp(line, "keep", 4) == 0 || strncmp(line, "reserve", 7) == 0) {
             allocate_pieces(next_number(&number, 100000), 1000);
         } else if (strncmp(line, "large", 5) == 0) {
             large(next_number(&number, 1000000));

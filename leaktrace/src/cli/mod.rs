@@ -181,6 +181,10 @@ pub struct CaptureOptions {
     #[arg(long, help_heading = help::CAPTURE)]
     pub mmap: bool,
 
+    /// Walks through the heap.
+    #[command(flatten)]
+    pub walks: WalkOptions,
+
     /// What to watch in a process with V8 (Node.js): allocations, V8's heap, or both
     ///
     /// `v8` traces no allocation: only some twenty probe hits a garbage collection, which no server notices. It tells
@@ -211,6 +215,22 @@ pub struct CaptureOptions {
     /// As the target sees it in its own mount namespace. Only this object is probed.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = help::CAPTURE)]
     pub object: Option<PathBuf>,
+}
+
+/// Whether the heap of the C library is read beside the trace.
+#[derive(Clone, Debug, Args)]
+pub struct WalkOptions {
+    /// Also read the heap of the C library (glibc): at the attach, from time to time, and at the end
+    ///
+    /// As `leaktrace heapwalk` does, without stopping the process: what of the heap is in use and what is free, also of
+    /// what was allocated before the trace. It tells fragmentation from a leak. Walks are at least ten seconds apart, and
+    /// a hundred times as far as one takes.
+    #[arg(long, help_heading = help::CAPTURE)]
+    pub heap_walk: bool,
+
+    /// With --heap-walk: also read versions of glibc (2.30 to 2.41) that were never tested
+    #[arg(long, requires = "heap_walk", help_heading = help::CAPTURE)]
+    pub heap_walk_untested: bool,
 }
 
 /// How a trace is shown, live or replayed.

@@ -163,7 +163,16 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
             limit_bytes: 2 << 30,
             headroom_bytes: 1 << 30,
         }),
-        fragmentation: Some(Fragmentation { utilisation: Some(0.8) }),
+        fragmentation: Some(Fragmentation {
+            t: 3.0,
+            utilisation: Some(0.8),
+            external: Some(0.5),
+            resident_bytes: 10 << 20,
+            free_bytes: 2 << 20,
+            compaction_bytes: 2 << 20,
+            trimmable_bytes: 1 << 20,
+            coverage: 1.0,
+        }),
         v8: Some(V8Heap { used_bytes: Some(5), ..V8Heap::default() }),
         losses: losses(lost),
         overhead: Overhead {

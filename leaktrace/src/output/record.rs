@@ -44,7 +44,7 @@ pub enum Record {
     HeapGrowth(HeapGrowth),
     /// `leaktrace heap --retainers`: an object, and what keeps it alive.
     HeapObject(HeapObject),
-    /// `leaktrace heapwalk`: the heap of the C library.
+    /// `leaktrace heapwalk`, `--heap-walk`: where the memory of a process is, and the heap of the C library.
     HeapWalk(Box<HeapWalkRecord>),
 }
 
@@ -192,7 +192,7 @@ pub struct Tick {
     pub mapped: Option<Mapped>,
     /// The limit on memory that the process will reach first; null without one, and once the process is gone.
     pub memory_limit: Option<MemoryLimit>,
-    /// How the heap is used; null until it is measured.
+    /// How the heap is used; null where it is not read (`--heap-walk`).
     pub fragmentation: Option<Fragmentation>,
     /// The JavaScript heap; null where there is none, or where it is not read.
     pub v8: Option<V8Heap>,
@@ -270,11 +270,32 @@ pub struct MemoryLimit {
     pub headroom_bytes: u64,
 }
 
-/// How the heap is used.
+/// How the heap of the C library is used, by the last walk through it (`--heap-walk`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fragmentation {
-    /// Live bytes ÷ resident heap bytes.
+    /// When that was, in seconds since attach.
+    #[serde(default)]
+    pub t: f64,
+    /// Which part of the arenas' pages in memory is handed out; null where nothing is in memory.
     pub utilisation: Option<f64>,
+    /// 1 − largest free chunk ÷ all free bytes; null where nothing is free.
+    #[serde(default)]
+    pub external: Option<f64>,
+    /// Bytes of the arenas' pages that are in memory.
+    #[serde(default)]
+    pub resident_bytes: u64,
+    /// Free bytes of the arenas, in memory or not.
+    #[serde(default)]
+    pub free_bytes: u64,
+    /// Bytes that would go back to the kernel if what is handed out stood side by side.
+    #[serde(default)]
+    pub compaction_bytes: u64,
+    /// Bytes that `malloc_trim(0)` would give back.
+    #[serde(default)]
+    pub trimmable_bytes: u64,
+    /// Which part of the arenas was understood, from 0 to 1.
+    #[serde(default)]
+    pub coverage: f64,
 }
 
 /// Everything that was lost or could not be kept, by cause. All counts are since attach.

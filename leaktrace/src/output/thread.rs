@@ -77,12 +77,12 @@ impl OutputThread {
             Record::Verdict(verdict) => (verdict.t, verdict.pid.unwrap_or_default()),
             Record::Gc(gc) => (gc.t, gc.pid),
             Record::Notice(notice) => (notice.t, notice.pid),
+            Record::HeapWalk(walk) => (walk.t, walk.pid),
             // No trace has these.
             Record::HeapSnapshot(_)
             | Record::HeapConstructor(_)
             | Record::HeapGrowth(_)
-            | Record::HeapObject(_)
-            | Record::HeapWalk(_) => (0.0, 0),
+            | Record::HeapObject(_) => (0.0, 0),
             Record::Summary(summary) => {
                 (summary.t, summary.processes.first().map_or(0, |process| process.pid))
             }

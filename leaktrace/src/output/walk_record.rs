@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Where the memory of a process is, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapWalkRecord {
-    /// Seconds since the walk began.
+    /// Seconds since attach; 0 without a trace.
     pub t: f64,
     /// Process id.
     pub pid: u32,
@@ -93,7 +93,7 @@ pub struct HeapFigures {
     /// Their bytes by the allocator's own counter (`hblkhd`).
     pub mapped_recorded_bytes: Option<u64>,
     /// How scattered what is handed out is.
-    pub fragmentation: Fragmentation,
+    pub fragmentation: HeapFragmentation,
     /// Blocks by size, those in threads' caches included.
     pub sizes: Vec<HeapSize>,
     /// The arenas, the main one first.
@@ -107,7 +107,7 @@ pub struct HeapFigures {
 /// How scattered what is handed out is, in the arenas. Blocks in threads' caches count as handed out here: their pages
 /// cannot be given back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Fragmentation {
+pub struct HeapFragmentation {
     /// Bytes of the arenas' pages that are in memory.
     pub resident_bytes: u64,
     /// Which part of them is handed out; null where nothing is in memory.

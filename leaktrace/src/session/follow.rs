@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{
     attach::{Attached, Attacher},
     engine::{Happening, code_ranges},
+    heap_walk::live::Walks,
     input::Fact,
     safety::decide_returns,
     supervisor::{Supervisor, Traced},
@@ -40,6 +41,7 @@ impl Supervisor {
                 {
                     traced.process = process;
                     (traced.heaps, traced.pages) = (Heaps::default(), PageReader::default());
+                    traced.walks = Walks::default();
                     let comm = traced.process.comm.clone();
                     self.engine.tell(Fact::Renamed { process: index, comm });
                 }

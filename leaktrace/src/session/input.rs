@@ -9,7 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    output::record::{EndReason, Header, MemoryLimit, Notice, RssSplit},
+    output::{
+        record::{EndReason, Header, MemoryLimit, Notice, RssSplit},
+        walk_record::HeapWalkRecord,
+    },
     symbol::Frame,
     target::pages::Pages,
 };
@@ -140,6 +143,13 @@ pub enum Fact {
         isolate: u32,
         /// When, in seconds since attach.
         t: f64,
+    },
+    /// The heap of a process was read from outside.
+    HeapWalk {
+        /// Index of the process.
+        process: u16,
+        /// What was found.
+        walk: Box<HeapWalkRecord>,
     },
     /// An interval has passed.
     Tick(Tick),

@@ -24,6 +24,7 @@ mod replay;
 mod safety;
 pub mod series_file;
 mod sinks;
+mod slack;
 mod snapshot;
 mod stack_choice;
 mod stacks;

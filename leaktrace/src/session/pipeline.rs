@@ -23,7 +23,8 @@ use super::{
     input::{Fact, Input, Tick},
     names::Names,
     ranking::{self, View},
-    traced::{Traced, is_code, process_summary},
+    slack::Slack,
+    traced::{Traced, fragmentation, is_code, process_summary},
     v8::V8State,
     verdicts::{Moment, Verdicts},
 };
@@ -141,6 +142,13 @@ impl Pipeline {
                 self.js_samples(*process, *isolate, *t, born, gone);
             }
             Fact::JsIsolateEnded { process, isolate, t } => self.js_isolate_ended(*process, *isolate, *t),
+            Fact::HeapWalk { process, walk } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.fragmentation = fragmentation(walk);
+                    traced.slack.push(walk);
+                }
+                out.push(Record::HeapWalk(walk.clone()));
+            }
             Fact::Tick(tick) => self.tick(tick, out),
             Fact::Notice(notice) => out.push(Record::Notice(notice.clone())),
             Fact::Gone { process, t } => self.gone(*process, *t, out),
@@ -169,6 +177,8 @@ impl Pipeline {
             accounted: Series::default(),
             runtimes: Vec::new(),
             v8: V8State::new(self.v8_only),
+            fragmentation: None,
+            slack: Slack::default(),
             watch: None,
             is_waiting,
             gone: false,
@@ -406,7 +416,7 @@ impl Pipeline {
             rss_split: traced.usage.as_ref().map(|usage| usage.split.clone()),
             mapped: self.mappings.then(|| traced.mapped()),
             memory_limit: traced.usage.as_ref().and_then(|usage| usage.limit.clone()),
-            fragmentation: None,
+            fragmentation: traced.fragmentation.clone(),
             v8: traced.v8.tick(traced, self.t),
             losses: losses.clone(),
             overhead: overhead.clone(),

@@ -12,6 +12,7 @@ use super::{
     attach::{Attached, Attacher, Found},
     clock::{Clock, own_cpu_s, own_peak_rss_bytes, own_rss_bytes},
     engine::{Engine, Happening},
+    heap_walk::{Layouts, live::Walks},
     input::{Child, Fact, ProcessUsage, Tick},
     js_sites::{self, JsSites},
     launch::Launched,
@@ -41,6 +42,7 @@ pub(super) struct Traced {
     /// V8's heaps in it.
     pub(super) heaps: Heaps,
     pub(super) pages: PageReader,
+    pub(super) walks: Walks,
 }
 
 impl Traced {
@@ -50,7 +52,15 @@ impl Traced {
         attached: Attached,
         why_not: Option<String>,
     ) -> Self {
-        Self { process, returns, attached, why_not, heaps: Heaps::default(), pages: PageReader::default() }
+        Self {
+            process,
+            returns,
+            attached,
+            why_not,
+            heaps: Heaps::default(),
+            pages: PageReader::default(),
+            walks: Walks::default(),
+        }
     }
 }
 
@@ -74,6 +84,8 @@ pub(super) struct Supervisor {
     pub(super) limits: Limits,
     pub(super) launched: Option<Launched>,
     pub(super) js_sites: Option<JsSites>,
+    /// Heaps of the C library are read, too.
+    pub(super) heap_walk: Option<Layouts>,
 }
 
 /// The signals that end a trace.
@@ -202,6 +214,7 @@ impl Supervisor {
             self.follow_children();
         }
         self.look_at_heaps();
+        self.walk_heaps(false);
         let tick = self.observe();
         self.engine.tell(Fact::Tick(tick));
     }
@@ -271,6 +284,7 @@ impl Supervisor {
 
     pub(super) fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {
         self.end_js_sites();
+        self.walk_heaps(true);
         let tick = self.observe();
         let own_peak_rss_bytes = own_peak_rss_bytes();
         let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };

@@ -170,8 +170,8 @@ fn a_trace_by_hand_has_its_records_in_order() {
             Record::HeapSnapshot(_)
             | Record::HeapConstructor(_)
             | Record::HeapGrowth(_)
-            | Record::HeapObject(_)
-            | Record::HeapWalk(_) => "heap",
+            | Record::HeapObject(_) => "heap",
+            Record::HeapWalk(_) => "heap_walk",
         })
         .collect();
     let expected = [

@@ -3,12 +3,16 @@
 use super::{
     input::ProcessUsage,
     names::Names,
+    slack::Slack,
     v8::V8State,
     watch::{ChildUsage, Finding, Observed, Watch},
 };
 use crate::{
     heap::{Series, Site, Tracker},
-    output::record::{Mapped, ProcessSummary},
+    output::{
+        record::{Fragmentation, Mapped, ProcessSummary},
+        walk_record::HeapWalkRecord,
+    },
     symbol::Frame,
     verdict::Samples,
 };
@@ -27,11 +31,31 @@ pub(super) struct Traced {
     pub(super) runtimes: Vec<String>,
     /// V8's heaps, where it has some.
     pub(super) v8: V8State,
+    /// How its heap is used, by the last walk through it.
+    pub(super) fragmentation: Option<Fragmentation>,
+    /// The free memory of its heap over time.
+    pub(super) slack: Slack,
     /// From the first tick on.
     pub(super) watch: Option<Watch>,
     /// It has yet to become the command that is to be traced.
     pub(super) is_waiting: bool,
     pub(super) gone: bool,
+}
+
+/// What a walk tells of how a heap is used; nothing where it could not be read.
+pub(super) fn fragmentation(walk: &HeapWalkRecord) -> Option<Fragmentation> {
+    let heap = walk.heap.as_ref()?;
+    let found = &heap.fragmentation;
+    Some(Fragmentation {
+        t: walk.t,
+        utilisation: found.utilisation,
+        external: found.external,
+        resident_bytes: found.resident_bytes,
+        free_bytes: heap.free_bytes,
+        compaction_bytes: found.compaction_bytes,
+        trimmable_bytes: found.trimmable_bytes,
+        coverage: heap.coverage,
+    })
 }
 
 /// The stack of a site, by name where names are known, else by address.
@@ -130,6 +154,8 @@ impl Traced {
     pub(super) fn forget_sizes(&mut self) {
         self.resident = Series::default();
         self.accounted = Series::default();
+        self.fragmentation = None;
+        self.slack = Slack::default();
     }
 
     /// Whether memory grows of which the traced blocks explain less than half.

@@ -228,8 +228,8 @@ mod tests {
         assert_eq!(kinds(&[ARENA, OTHER]), [AreaKind::Anonymous; 2]);
         assert_eq!(kinds(&[ARENA]), [AreaKind::Anonymous]);
         // After a fork.
-        const REST_OF_TWO: &str = "7f5a60031000-7f5a64000000 ---p 00000000 00:00 0 ";
-        assert_eq!(kinds(&[ARENA, OTHER, REST_OF_TWO])[..2], [AreaKind::Arena; 2]);
+        let rest_of_two = "7f5a60031000-7f5a64000000 ---p 00000000 00:00 0 ";
+        assert_eq!(kinds(&[ARENA, OTHER, rest_of_two])[..2], [AreaKind::Arena; 2]);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn main() {
         cases.extend(group);
     }
     let javascript = javascript::CASES.concat();
-    let waiting = [verdicts::CASES.concat(), v8::waiting()].concat();
+    let waiting = [verdicts::CASES.concat(), v8::waiting(), heap_walk::WAITING.to_vec()].concat();
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.list {
         println!(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::layout::{ALIGNMENT, HEAP_MAX, Layout};
+use super::layout::{ADDRESSES, ALIGNMENT, HEAP_MAX, Layout};
 use super::memory::{HeapMemory, Words, word_at};
 use super::{Roots, WalkError};
 
@@ -45,7 +45,7 @@ impl Arena {
     ) -> Result<Vec<Self>, WalkError> {
         let mut arenas = Vec::new();
         let mut at = roots.main_arena;
-        while arenas.len() < MAX_ARENAS {
+        while arenas.len() < MAX_ARENAS && at < ADDRESSES {
             let words = Words::read(memory, at, layout.arena.bytes).ok_or(WalkError::ArenaUnreadable(at))?;
             let field = |offset| words.u64(offset).ok_or(WalkError::ArenaUnreadable(at));
             let top = field(layout.arena.top)?;
@@ -78,7 +78,7 @@ impl Arena {
     fn heaps(&self, memory: &mut dyn HeapMemory, layout: &Layout) -> Vec<Segment> {
         let mut segments = Vec::new();
         let mut heap = self.top & !(HEAP_MAX - 1);
-        while heap != 0 && segments.len() < MAX_HEAPS {
+        while heap != 0 && heap < ADDRESSES && segments.len() < MAX_HEAPS {
             let Some(words) = Words::read(memory, heap, layout.heap.bytes as usize) else { break };
             let (Some(owner), Some(previous), Some(size)) =
                 (words.u64(0), words.u64(8), words.u64(layout.heap.size))

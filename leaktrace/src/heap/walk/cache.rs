@@ -3,14 +3,12 @@
 
 use rustc_hash::FxHashSet;
 
-use super::layout::{ALIGNMENT, BLOCK, CacheLayout, FLAGS, HEADER, IS_MAPPED, Layout, MIN_CHUNK};
+use super::layout::{ADDRESSES, ALIGNMENT, BLOCK, CacheLayout, FLAGS, HEADER, IS_MAPPED, Layout, MIN_CHUNK};
 use super::lists::revealed;
 use super::memory::{HeapMemory, Words};
 
 /// Attempts at a cache that moves.
 const ATTEMPTS: u32 = 8;
-/// Programs have no addresses beyond.
-const ADDRESSES: u64 = 1 << 56;
 
 /// Freed blocks that threads keep for themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::arena::{Arena, Segment};
-use super::layout::{ALIGNMENT, FLAGS, IS_MAPPED, Layout, MIN_CHUNK, NOT_MAIN, PREVIOUS_IN_USE};
+use super::layout::{ADDRESSES, ALIGNMENT, FLAGS, IS_MAPPED, Layout, MIN_CHUNK, NOT_MAIN, PREVIOUS_IN_USE};
 use super::memory::{HeapMemory, word, word_at};
 
 /// Bytes copied at once: some tens of microseconds, in which little changes.
@@ -215,7 +215,9 @@ impl<'a> Walk<'a> {
         }
         let top = word_at(self.memory, self.arena.address + self.layout.arena.top as u64);
         // It may have moved on to another heap.
-        let Some(top) = top.filter(|top| self.segment.start <= *top && top.is_multiple_of(ALIGNMENT)) else {
+        let Some(top) =
+            top.filter(|top| (self.segment.start..ADDRESSES).contains(top) && top.is_multiple_of(ALIGNMENT))
+        else {
             return;
         };
         let Some(size) = word_at(self.memory, top + 8).map(|word| word & !FLAGS) else { return };

@@ -80,6 +80,8 @@ pub struct Layout {
 
 /// Heaps of arenas other than the main one lie at multiples of this, and are never larger.
 pub const HEAP_MAX: u64 = 64 << 20;
+/// No program has addresses at or beyond: what is read is not trusted to be any, and sums stay numbers.
+pub(super) const ADDRESSES: u64 = 1 << 56;
 /// The smallest chunk.
 pub(super) const MIN_CHUNK: u64 = 32;
 /// Chunks begin at multiples of this, and so do blocks.

@@ -28,7 +28,7 @@ pub use sizes::{SizeClass, SizeClasses};
 
 use arena::Arena;
 use chunks::{Chunk, Covered, State, Walk};
-use layout::{BLOCK, HEADER};
+use layout::{ADDRESSES, BLOCK, HEADER};
 use lists::FastChunks;
 use pages::{PageMeter, Trimmable};
 
@@ -46,6 +46,17 @@ pub struct Roots {
 }
 
 impl Roots {
+    /// Without what no program can have.
+    fn within_addresses(&self) -> Self {
+        let is_possible = |range: &&Range<u64>| range.end <= ADDRESSES;
+        Self {
+            main_arena: self.main_arena,
+            parameters: self.parameters.filter(|parameters| *parameters < ADDRESSES),
+            brk: self.brk.as_ref().filter(is_possible).cloned(),
+            anonymous: self.anonymous.iter().filter(is_possible).cloned().collect(),
+        }
+    }
+
     /// Whether an address lies where a heap may be.
     fn is_heap(&self, address: u64) -> bool {
         self.brk.iter().chain(&self.anonymous).any(|range| range.contains(&address))
@@ -134,14 +145,14 @@ pub struct HeapWalk {
 impl HeapWalk {
     /// Which part of the arenas' bytes was understood.
     pub fn coverage(&self) -> f64 {
-        let system: u64 = self.arenas.iter().map(|arena| arena.system_bytes).sum();
-        let covered: u64 = self.arenas.iter().map(|arena| arena.covered_bytes.min(arena.system_bytes)).sum();
+        let system = self.total(|arena| arena.system_bytes);
+        let covered = self.total(|arena| arena.covered_bytes.min(arena.system_bytes));
         if system == 0 { 1.0 } else { covered as f64 / system as f64 }
     }
 
     /// Sum of a figure over the arenas.
     pub fn total(&self, figure: impl Fn(&ArenaWalk) -> u64) -> u64 {
-        self.arenas.iter().map(figure).sum()
+        self.arenas.iter().map(figure).fold(0, u64::saturating_add)
     }
 }
 
@@ -153,6 +164,7 @@ pub fn walk(
     roots: &Roots,
     visit: &mut dyn FnMut(WalkedBlock),
 ) -> Result<HeapWalk, WalkError> {
+    let roots = &roots.within_addresses();
     let arenas = Arena::all(memory, layout, roots)?;
     let mut found = HeapWalk::default();
     let mut window = Vec::new();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Roots;
-use super::layout::{ALIGNMENT, ArenaLayout, Layout};
+use super::layout::{ADDRESSES, ALIGNMENT, ArenaLayout, Layout};
 use super::memory::{PAGE, word};
 
 /// Bins of an arena.
@@ -14,7 +14,7 @@ const EMPTY_BINS: usize = 48;
 /// The main arena, in a copy of variables that stand at `address`. `None` where none is, or two could be, or nothing was
 /// allocated yet.
 pub fn find_main_arena(data: &[u8], address: u64, layout: &Layout, roots: &Roots) -> Option<u64> {
-    let last = data.len().checked_sub(layout.arena.bytes)?;
+    let last = data.len().checked_sub(layout.arena.bytes).filter(|_| address < ADDRESSES)?;
     let mut found = (0..=last).step_by(8).filter(|offset| {
         data.get(*offset..)
             .is_some_and(|arena| is_arena(arena, address + *offset as u64, &layout.arena, roots))
@@ -47,7 +47,7 @@ fn is_arena(arena: &[u8], address: u64, layout: &ArenaLayout, roots: &Roots) -> 
 /// The allocator's parameters, in a copy of variables that stand at `address`.
 pub fn find_parameters(data: &[u8], address: u64, layout: &Layout, brk: &Range<u64>) -> Option<u64> {
     let parameters = &layout.parameters;
-    let last = data.len().checked_sub(parameters.bytes)?;
+    let last = data.len().checked_sub(parameters.bytes).filter(|_| address < ADDRESSES)?;
     let is_wanted = |offset: &usize| {
         let Some(candidate) = data.get(*offset..) else { return false };
         let field = |offset| word(candidate, offset).unwrap_or(0);

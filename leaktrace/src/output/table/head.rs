@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::draw::{Palette, labelled};
-use super::model::{Data, Model, Totals};
+use super::model::{Data, HeapUse, Model, Totals};
 use crate::output::escape::{cut_end, visible, width as columns};
 use crate::output::record::{Capture, Level, Mapped, Notice};
 use crate::output::v8_record::IsolateTick;
@@ -29,6 +29,9 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
     lines.push(live(&totals, palette, width));
     if let Some(mapped) = &totals.mapped {
         lines.push(mappings(mapped, width));
+    }
+    if let Some(heap) = totals.heap.as_ref().filter(|heap| heap.resident_bytes > 0) {
+        lines.push(labelled("heap", &used(heap), Style::new(), width));
     }
     lines.extend(isolates(&totals, width, full));
     lines.extend(data.verdicts.lines(palette, width, full));
@@ -115,6 +118,13 @@ fn live(totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
         line.push_span(Span::raw(format!("; resident {}", text::bytes(rss))));
     }
     line
+}
+
+/// How the heaps that were read are used.
+fn used(heap: &HeapUse) -> String {
+    let share = text::share(heap.used_bytes / heap.resident_bytes as f64);
+    let resident = text::bytes(heap.resident_bytes);
+    format!("{resident} in memory, {share} handed out, {} scattered", text::bytes(heap.compaction_bytes))
 }
 
 /// The JavaScript heaps: the largest ones each in a line, or all in one where there is little room.

@@ -7,7 +7,9 @@ use super::history::History;
 use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
-use crate::output::record::{Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick};
+use crate::output::record::{
+    Fragmentation, Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick,
+};
 use crate::output::v8_record::IsolateTick;
 use crate::output::verdict::VerdictRecord;
 
@@ -73,6 +75,8 @@ pub(super) struct Totals {
     pub(super) unknown_frees: u64,
     pub(super) rss_bytes: Option<u64>,
     pub(super) mapped: Option<Mapped>,
+    /// Heaps of the C library that were read.
+    pub(super) heap: Option<HeapUse>,
     /// The JavaScript heaps of all processes.
     pub(super) isolates: Vec<IsolateTick>,
     pub(super) rates: Option<Rates>,
@@ -83,6 +87,25 @@ pub(super) struct Totals {
     pub(super) own_cpu_share: f64,
     pub(super) own_rss_bytes: u64,
     pub(super) losses: Losses,
+}
+
+/// How heaps are used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HeapUse {
+    pub(super) resident_bytes: u64,
+    pub(super) used_bytes: f64,
+    pub(super) compaction_bytes: u64,
+}
+
+impl HeapUse {
+    fn plus(self, more: &Fragmentation) -> Self {
+        let used = more.resident_bytes as f64 * more.utilisation.unwrap_or(0.0);
+        Self {
+            resident_bytes: self.resident_bytes.saturating_add(more.resident_bytes),
+            used_bytes: self.used_bytes + used,
+            compaction_bytes: self.compaction_bytes.saturating_add(more.compaction_bytes),
+        }
+    }
 }
 
 /// A line of the table of sites.
@@ -148,6 +171,9 @@ impl Data {
             totals.unknown_frees = totals.unknown_frees.saturating_add(tick.unknown_frees);
             if let Some(rss) = tick.rss_bytes {
                 totals.rss_bytes = Some(totals.rss_bytes.unwrap_or(0).saturating_add(rss));
+            }
+            if let Some(found) = &tick.fragmentation {
+                totals.heap = Some(totals.heap.unwrap_or_default().plus(found));
             }
             if let Some(v8) = &tick.v8 {
                 totals.isolates.extend(v8.isolates.iter().cloned());

@@ -46,14 +46,14 @@ pub(super) fn advice(heap: &HeapFigures) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::walk_record::Fragmentation;
+    use crate::output::walk_record::HeapFragmentation;
 
     fn record(utilisation: f64, compaction_bytes: u64, trimmable_bytes: u64) -> HeapFigures {
-        let fragmentation = Fragmentation {
+        let fragmentation = HeapFragmentation {
             utilisation: Some(utilisation),
             compaction_bytes,
             trimmable_bytes,
-            ..Fragmentation::default()
+            ..HeapFragmentation::default()
         };
         HeapFigures { fragmentation, ..HeapFigures::default() }
     }

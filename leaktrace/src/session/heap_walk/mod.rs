@@ -1,6 +1,7 @@
 //! `leaktrace heapwalk`: where the memory of a running process is, and its heap, read once.
 
 mod advice;
+pub(super) mod live;
 mod reader;
 mod roots;
 mod rss;
@@ -14,7 +15,7 @@ use self::reader::Reader;
 use self::roots::FoundBy;
 use self::told::Walked;
 use crate::{
-    cli::{Format, GeneralOptions, HeapwalkOptions},
+    cli::{Format, GeneralOptions, HeapwalkOptions, WalkOptions},
     error::{ExitCode, Failure},
     heap::walk::{HeapWalk, Layout, layout_of, walk},
     output::{
@@ -31,14 +32,34 @@ use crate::{
     },
 };
 
+/// Which versions of the C library are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layouts {
+    /// Those that were tested.
+    Tested,
+    /// All that are known.
+    Known,
+}
+
+impl Layouts {
+    const fn chosen(untested_too: bool) -> Self {
+        if untested_too { Self::Known } else { Self::Tested }
+    }
+
+    /// For the walks of a trace, where it has any.
+    pub(super) fn of(options: &WalkOptions) -> Option<Self> {
+        options.heap_walk.then(|| Self::chosen(options.heap_walk_untested))
+    }
+}
+
 /// Walks as the command line asks.
 pub(super) fn run(options: &HeapwalkOptions, general: &GeneralOptions) -> Result<(), Failure> {
     let process = Process::open(options.pid)?;
-    let record = walk_process(&process, options.heap_walk_untested)?;
+    let record = walk_process(&process, Layouts::chosen(options.heap_walk_untested))?;
     print(record, options.format, general).or_else(|error| error.into_failure().map_or(Ok(()), Err))
 }
 
-fn walk_process(process: &Process, untested: bool) -> Result<HeapWalkRecord, Failure> {
+fn walk_process(process: &Process, layouts: Layouts) -> Result<HeapWalkRecord, Failure> {
     let unreadable = |error: io::Error| unreadable(process.pid, &error);
     let maps = process.maps().map_err(unreadable)?;
     let discovery = discover(process, &maps, &DiscoverOptions::default())?;
@@ -48,7 +69,7 @@ fn walk_process(process: &Process, untested: bool) -> Result<HeapWalkRecord, Fai
     let mut walked = None;
     match in_charge(&discovery.allocators) {
         Some(libc) if libc.kind == AllocatorKind::Glibc => {
-            let layout = layout(process.pid, libc, untested)?;
+            let layout = layout(process.pid, libc, layouts)?;
             let (heap, found_by) = walk_heap(process, &maps, libc, layout)?;
             let figures = Walked { layout, found_by, heap: &heap }.figures();
             record.advice = advice(&figures);
@@ -106,7 +127,7 @@ fn in_charge(allocators: &[Allocator]) -> Option<&Allocator> {
     allocators.iter().find(is_other).or_else(libc).or(allocators.first())
 }
 
-fn layout(pid: u32, libc: &Allocator, untested: bool) -> Result<&'static Layout, Failure> {
+fn layout(pid: u32, libc: &Allocator, layouts: Layouts) -> Result<&'static Layout, Failure> {
     let unsupported = |message| Err(Failure::new(ExitCode::Unsupported, message));
     let Some(version) = glibc::version(&libc.object) else {
         let path = &libc.object.display_path;
@@ -116,7 +137,7 @@ fn layout(pid: u32, libc: &Allocator, untested: bool) -> Result<&'static Layout,
     };
     let (major, minor) = version;
     match layout_of(version) {
-        Some(layout) if layout.is_tested || untested => Ok(layout),
+        Some(layout) if layout.is_tested || layouts == Layouts::Known => Ok(layout),
         Some(_) => unsupported(format!(
             "process {pid} runs glibc {major}.{minor}, whose heap was never read in a test: --heap-walk-untested reads \
              it all the same"

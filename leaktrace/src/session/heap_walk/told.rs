@@ -2,7 +2,7 @@
 
 use super::roots::FoundBy;
 use crate::heap::walk::{ArenaWalk, HeapWalk, Layout, PageOccupancy};
-use crate::output::walk_record::{Fragmentation, HeapArena, HeapFigures, HeapSize, PageCounts};
+use crate::output::walk_record::{HeapArena, HeapFigures, HeapFragmentation, HeapSize, PageCounts};
 
 /// What is known of a heap.
 pub(super) struct Walked<'a> {
@@ -40,7 +40,7 @@ impl Walked<'_> {
             mapped_bytes: heap.mapped.bytes,
             mapped_recorded_count: heap.mapped.recorded_blocks,
             mapped_recorded_bytes: heap.mapped.recorded_bytes,
-            fragmentation: Fragmentation::default(),
+            fragmentation: HeapFragmentation::default(),
             sizes: heap
                 .sizes
                 .iter()
@@ -55,11 +55,11 @@ impl Walked<'_> {
     }
 }
 
-fn fragmentation(heap: &HeapWalk, free: u64, largest: u64) -> Fragmentation {
+fn fragmentation(heap: &HeapWalk, free: u64, largest: u64) -> HeapFragmentation {
     let pages = &heap.pages;
     let resident_bytes = pages.resident_bytes();
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
-    Fragmentation {
+    HeapFragmentation {
         resident_bytes,
         utilisation: share(pages.live_bytes, resident_bytes),
         external: share(free - largest.min(free), free),

@@ -82,6 +82,7 @@ impl<'a> Judging<'a> {
         let circumstances = Circumstances { accounted_share: self.accounted_share(), ..self.circumstances() };
         let mut judgement = judge(&self.resident, &circumstances);
         self.traced.v8.explain_rss(&mut judgement);
+        self.traced.slack.explain(&mut judgement);
         Some(record(&judgement, about))
     }
 

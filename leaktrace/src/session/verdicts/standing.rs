@@ -45,12 +45,14 @@ pub(super) struct Standing {
     is_unnamed: bool,
 }
 
-/// Figures that were told.
-#[derive(Clone, Copy, Debug, Default)]
+/// What was told beside verdict and pattern.
+#[derive(Clone, Debug, Default)]
 struct Told {
     t: f64,
     confidence: f64,
     rate: Option<f64>,
+    /// Of a resident set: which part of it grows. Causes of other subjects follow from their pattern.
+    cause: Option<String>,
 }
 
 /// How often in a row something was the same.
@@ -116,8 +118,9 @@ impl Standing {
 
     fn figures_moved(&mut self, record: &VerdictRecord) -> bool {
         // What waits to go out does so with these figures.
-        let moved =
-            self.due.is_none() && (self.told.confidence_moved(record) || self.told.rate_moved(record));
+        let told = &self.told;
+        let has_moved = told.confidence_moved(record) || told.rate_moved(record) || told.cause_moved(record);
+        let moved = self.due.is_none() && has_moved;
         self.moved = if moved { self.moved.saturating_add(1) } else { 0 };
         self.moved >= HOLD && record.t - self.told.t >= FIGURES_PAUSE_S
     }
@@ -192,8 +195,13 @@ fn is_same(a: &VerdictRecord, b: &VerdictRecord) -> bool {
 }
 
 impl Told {
-    const fn of(record: &VerdictRecord) -> Self {
-        Self { t: record.t, confidence: record.confidence, rate: record.growth_bytes_per_s }
+    fn of(record: &VerdictRecord) -> Self {
+        let cause = record.cause.clone().filter(|_| record.subject.kind == SubjectKind::Rss);
+        Self { t: record.t, confidence: record.confidence, rate: record.growth_bytes_per_s, cause }
+    }
+
+    fn cause_moved(&self, now: &VerdictRecord) -> bool {
+        now.subject.kind == SubjectKind::Rss && now.cause != self.cause
     }
 
     fn confidence_moved(&self, now: &VerdictRecord) -> bool {
