@@ -46,7 +46,8 @@ pub(super) fn run(root: Root, chunks: u64, rounds: u32) -> Result<()> {
         serde_json::from_str(&printed).context("no record")
     };
     let records = (0..rounds).map(|_| walk()).collect::<Result<Vec<_>>>()?;
-    let figure = |name: &str| median(records.iter().filter_map(|record| record[name].as_f64()));
+    let figure = |name: &str| median(records.iter().filter_map(|record| record["heap"][name].as_f64()));
+    let seconds = median(records.iter().filter_map(|record| Some(record["walk_ms"].as_f64()? / 1e3)));
     let mut table = Table::new(
         format!("heap walk: medians of {rounds} rounds"),
         &["chunks", "MB of arenas", "seconds", "coverage", "retries"],
@@ -55,7 +56,7 @@ pub(super) fn run(root: Root, chunks: u64, rounds: u32) -> Result<()> {
     table.row(vec![
         number(chunks),
         number(figure("system_bytes").map(|bytes| bytes / 1e6)),
-        number(figure("walk_ms").map(|milliseconds| milliseconds / 1e3)),
+        number(seconds),
         number(figure("coverage")),
         number(figure("retries")),
     ]);
