@@ -102,8 +102,9 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
         return NO_STACK;
     }
     if matches!(reason, Reason::Once) {
+        // Two threads of one call site may read the same time.
         // SAFETY: the helper only reads the clock.
-        hash = mix(hash, unsafe { bpf_ktime_get_ns() });
+        hash = mix(mix(hash, hit.thread), unsafe { bpf_ktime_get_ns() });
     }
     let is_whole = walk.end == Walk::WHOLE || is_partial;
     let span = walk.sp - start.sp + MARGIN;
