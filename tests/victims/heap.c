@@ -20,6 +20,8 @@
  *   -> done
  *   <- scribble                writes over headers of its own chunks; it must not allocate afterwards
  *   -> done
+ *   <- page_out               gives the pages of these blocks to swap (MADV_PAGEOUT), where there is any
+ *   -> done
  *   <- trim                    malloc_trim(0)
  *   -> done
  *   <- report
@@ -173,6 +175,14 @@ static void scribble(void) {
     for (uint64_t i = 100; i < piece_count; i += 1000) memset((char *)pieces[i] - 16, (int)(i / 7), 24);
 }
 
+/* The heap from the first piece to the last. */
+static void page_out(void) {
+    if (piece_count == 0) return;
+    uintptr_t first = (uintptr_t)pieces[0] & ~(uintptr_t)4095;
+    uintptr_t last = (uintptr_t)pieces[piece_count - 1] & ~(uintptr_t)4095;
+    madvise((void *)first, last - first, MADV_PAGEOUT);
+}
+
 static void report(void) {
     struct worker sum = {0};
     for (uint32_t i = 0; i < worker_count; i++) {
@@ -242,6 +252,8 @@ int main(int argc, char **argv) {
             large(next_number(&number, 1000000));
         } else if (strcmp(line, "scribble") == 0) {
             scribble();
+        } else if (strcmp(line, "page_out") == 0) {
+            page_out();
         } else if (strcmp(line, "trim") == 0) {
             malloc_trim(0);
         } else if (strcmp(line, "report") == 0) {

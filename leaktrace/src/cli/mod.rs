@@ -490,8 +490,8 @@ pub struct HeapwalkOptions {
 
     /// Also read heaps of versions of glibc (2.30 to 2.41) that were never tested
     ///
-    /// Tested is 2.36. The figures of another version may be wrong: compare `system_bytes` and `coverage` with what you
-    /// know of the process.
+    /// Tested are 2.31, 2.35, 2.36, 2.39 and 2.41. The figures of another version may be wrong: compare `system_bytes` and
+    /// `coverage` with what you know of the process.
     #[arg(long)]
     pub heap_walk_untested: bool,
 

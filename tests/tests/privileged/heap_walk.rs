@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("heap_walk::fragmented", fragmented),
     ("heap_walk::not_fragmented", not_fragmented),
     ("heap_walk::damaged", damaged),
+    ("heap_walk::swapped_out", swapped_out),
     ("heap_walk::python", python),
     ("heap_walk::another_allocator", another_allocator),
     ("heap_walk::redis_after_deletion", redis_after_deletion),
@@ -27,8 +28,14 @@ pub(crate) const CASES: &[Case] = &[
     ("heap_walk::of_a_process_that_is_gone", of_a_process_that_is_gone),
 ];
 
+/// With the C library in the directory that `LEAKTRACE_TEST_LIBC` names, if it is set.
 fn victim(workers: u32) -> Result<Victim> {
-    Victim::start(program()?, &[&workers.to_string()])
+    let Some(directory) = std::env::var_os("LEAKTRACE_TEST_LIBC") else {
+        return Victim::start(program()?, &[&workers.to_string()]);
+    };
+    let mut command = Command::new(Path::new(&directory).join("ld-linux-x86-64.so.2"));
+    command.arg("--library-path").arg(&directory).arg(program()?).arg(workers.to_string());
+    Victim::spawn(&mut command)
 }
 
 fn program() -> Result<std::path::PathBuf> {
@@ -318,6 +325,62 @@ fn damaged() -> Result<()> {
     let record = walk(victim.pid())?;
     println!("damaged: coverage {}, {} gaps, {} ms", record["coverage"], record["gaps"], record["walk_ms"]);
     ensure!(coverage(&record)? < 0.999 && figure(&record, "gaps")? > 0, "{record}");
+    quit(victim)
+}
+
+/// A file that the kernel swaps to, until it is dropped.
+struct Swap(std::path::PathBuf);
+
+impl Swap {
+    /// `None` where the kernel takes none.
+    fn make() -> Result<Option<Self>> {
+        const BYTES: usize = 64 << 20;
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("swap-{}", std::process::id()));
+        std::fs::write(&path, vec![0; BYTES])?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        let swap = Self(path);
+        let is_made = Command::new("/sbin/mkswap").arg(&swap.0).output()?.status.success();
+        let is_on = is_made && Command::new("/sbin/swapon").arg(&swap.0).output()?.status.success();
+        Ok(is_on.then_some(swap))
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        let _ = Command::new("/sbin/swapoff").arg(&self.0).output();
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A figure of `/proc/PID/status`, in bytes.
+fn status(pid: u32, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+/// A walk brings nothing back from swap, and says what it could not read. Where the kernel takes no swap file, the same
+/// with memory that was never touched.
+fn swapped_out() -> Result<()> {
+    let swap = Swap::make()?;
+    let mut victim = victim(1)?;
+    tell(&mut victim, "keep 20000")?;
+    tell(&mut victim, "page_out")?;
+    let figures = |pid| Ok::<_, anyhow::Error>((status(pid, "VmRSS")?, status(pid, "VmSwap")?));
+    let before = figures(victim.pid())?;
+    let record = walk_record(victim.pid())?;
+    let after = figures(victim.pid())?;
+    ensure!(before == after, "resident and swapped {before:?} before the walk, {after:?} after it");
+    let coverage = coverage(&record["heap"])?;
+    println!("swapped out: {} bytes, coverage {coverage}", before.1);
+    if swap.is_some() {
+        ensure!(before.1 > 10_000_000, "only {} bytes are swapped out", before.1);
+        let told = figure(&record["rss"], "swap_bytes")?;
+        ensure!(coverage < 0.5 && told.abs_diff(before.1) < 65_536, "{record}");
+    } else {
+        println!("no swap file can be used here: what is swapped out was not seen");
+        ensure!((coverage - 1.0).abs() < f64::EPSILON, "{record}");
+    }
     quit(victim)
 }
 

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::draw::{Palette, labelled};
-use super::model::{Data, HeapUse, Model, Totals};
+use super::model::{HeapUse, Model, Totals};
 use crate::output::escape::{cut_end, visible, width as columns};
 use crate::output::record::{Capture, Level, Mapped, Notice};
 use crate::output::v8_record::IsolateTick;
@@ -30,13 +30,13 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
     if let Some(mapped) = &totals.mapped {
         lines.push(mappings(mapped, width));
     }
-    if let Some(heap) = totals.heap.as_ref().filter(|heap| heap.resident_bytes > 0) {
+    if let Some(heap) = totals.heap.as_ref().filter(|heap| heap.resident > 0) {
         lines.push(labelled("heap", &used(heap), Style::new(), width));
     }
     lines.extend(isolates(&totals, width, full));
     lines.extend(data.verdicts.lines(palette, width, full));
     if full {
-        lines.push(history(data, &totals, palette, width));
+        lines.push(history(model, &totals, palette, width));
         lines.push(calls(&totals, width));
     }
     let lost = summary::losses(&totals.losses);
@@ -122,9 +122,9 @@ fn live(totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
 
 /// How the heaps that were read are used.
 fn used(heap: &HeapUse) -> String {
-    let share = text::share(heap.used_bytes / heap.resident_bytes as f64);
-    let resident = text::bytes(heap.resident_bytes);
-    format!("{resident} in memory, {share} handed out, {} scattered", text::bytes(heap.compaction_bytes))
+    let share = text::share(heap.used / heap.resident as f64);
+    let resident = text::bytes(heap.resident);
+    format!("{resident} in memory, {share} handed out, {} scattered", text::bytes(heap.scattered))
 }
 
 /// The JavaScript heaps: the largest ones each in a line, or all in one where there is little room.
@@ -173,10 +173,14 @@ pub(super) fn growth(palette: Palette, bytes_per_s: f64) -> Style {
     }
 }
 
-fn history(data: &Data, totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
-    let legend = format!("  0 to {}, since the start", text::bytes(data.history.highest()));
-    let bars = data.history.bars(width.saturating_sub(11 + columns(&legend)).min(60));
-    let mut line = labelled("history", "", Style::new(), width);
+fn history(model: &Model, totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
+    let shown = model.shown().histories.get(model.graph);
+    if shown.is_empty() {
+        return labelled(model.graph.label(), "not known: --heap-walk reads the heap", Style::new(), width);
+    }
+    let legend = format!("  0 to {}, since the start", text::bytes(shown.highest()));
+    let bars = shown.bars(width.saturating_sub(11 + columns(&legend)).min(60));
+    let mut line = labelled(model.graph.label(), "", Style::new(), width);
     line.push_span(Span::styled(bars, palette.accent()));
     if totals.t > 0.0 {
         line.push_span(Span::styled(legend, Palette::quiet()));

@@ -24,7 +24,7 @@ const TERMS: [(&str, &str); 21] = [
     ("", ""),
     ("↑ ↓", "select a call site; PgUp and PgDn go ten at once"),
     ("enter", "its full stack with the evidence for its verdict, and back"),
-    ("s", "next order: live bytes, growth, blocks, allocations, age"),
+    ("s, g", "next order of call sites; next history: live, resident, scattered"),
     ("p", "hold the picture; tracing goes on"),
     ("q, Ctrl-C", "end the trace, with a summary"),
 ];

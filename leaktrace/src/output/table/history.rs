@@ -1,9 +1,74 @@
-//! The history of live bytes since attach in a fixed number of points, for the sparkline.
+//! The history of a figure since attach in a fixed number of points, for the sparkline.
+
+use crate::output::record::Tick;
 
 /// Points that are kept: once full, neighbours are merged, so that a week fits as well as a minute.
 const POINTS: usize = 512;
 
-/// Live bytes over time, each point the largest of its share of time.
+/// Which history is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Graph {
+    /// Live bytes.
+    #[default]
+    Live,
+    /// The resident set.
+    Resident,
+    /// Memory within the heap that is free and scattered (`--heap-walk`).
+    Scattered,
+}
+
+impl Graph {
+    /// The one behind it.
+    pub(super) const fn next(self) -> Self {
+        match self {
+            Self::Live => Self::Resident,
+            Self::Resident => Self::Scattered,
+            Self::Scattered => Self::Live,
+        }
+    }
+
+    /// The word before it.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Live => "history",
+            Self::Resident => "resident",
+            Self::Scattered => "scattered",
+        }
+    }
+}
+
+/// All histories.
+#[derive(Clone, Default)]
+pub(super) struct Histories {
+    live: History,
+    resident: History,
+    scattered: History,
+}
+
+impl Histories {
+    /// One of them.
+    pub(super) const fn get(&self, graph: Graph) -> &History {
+        match graph {
+            Graph::Live => &self.live,
+            Graph::Resident => &self.resident,
+            Graph::Scattered => &self.scattered,
+        }
+    }
+
+    /// Adds what the last ticks of all processes say.
+    pub(super) fn push<'a>(&mut self, t: f64, ticks: impl Iterator<Item = &'a Tick> + Clone) {
+        let sum = |figures: &mut dyn Iterator<Item = u64>| figures.fold(0, u64::saturating_add);
+        self.live.push(t, sum(&mut ticks.clone().map(|tick| tick.live_bytes)));
+        self.resident.push(t, sum(&mut ticks.clone().filter_map(|tick| tick.rss_bytes)));
+        let walked = ticks.filter_map(|tick| tick.fragmentation.as_ref());
+        let mut scattered = walked.map(|found| found.compaction_bytes).peekable();
+        if scattered.peek().is_some() {
+            self.scattered.push(t, sum(&mut scattered));
+        }
+    }
+}
+
+/// Bytes over time, each point the largest of its share of time.
 #[derive(Clone, Default)]
 pub(super) struct History {
     points: Vec<u64>,
@@ -16,12 +81,12 @@ pub(super) struct History {
 
 impl History {
     /// Adds a tick; several of one moment (one for each process) are one, and the last, which knows all, counts.
-    pub(super) fn push(&mut self, t: f64, live_bytes: u64) {
+    fn push(&mut self, t: f64, bytes: u64) {
         let same_moment = self.last_t.is_some_and(|last| (t - last).abs() < 1e-3);
         self.last_t = Some(t);
         self.stride = self.stride.max(1);
         if let Some(point) = self.points.last_mut().filter(|_| same_moment || self.filled < self.stride) {
-            *point = if same_moment && self.stride == 1 { live_bytes } else { live_bytes.max(*point) };
+            *point = if same_moment && self.stride == 1 { bytes } else { bytes.max(*point) };
             self.filled += u64::from(!same_moment);
             return;
         }
@@ -29,11 +94,16 @@ impl History {
             self.points = self.points.chunks(2).filter_map(|pair| pair.iter().max().copied()).collect();
             self.stride = self.stride.saturating_mul(2);
         }
-        self.points.push(live_bytes);
+        self.points.push(bytes);
         self.filled = 1;
     }
 
-    /// The largest live bytes of the whole history.
+    /// Whether nothing is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// The largest of the whole history.
     pub(super) fn highest(&self) -> u64 {
         self.points.iter().max().copied().unwrap_or(0)
     }
@@ -56,7 +126,9 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::{History, POINTS};
+    use super::{Graph, Histories, History, POINTS};
+    use crate::output::fixture;
+    use crate::output::record::Tick;
 
     #[test]
     fn few_points_are_shown_as_they_are() {
@@ -77,6 +149,16 @@ mod tests {
             history.push(t, bytes);
         }
         assert_eq!(history.bars(9), "▅█");
+    }
+
+    #[test]
+    fn each_figure_has_its_own() {
+        let mut histories = Histories::default();
+        let tick = |rss_bytes| Tick { rss_bytes, fragmentation: None, ..fixture::tick(1.0, 7, 0) };
+        histories.push(1.0, [tick(Some(100)), tick(None)].iter());
+        assert_eq!(histories.get(Graph::Resident).highest(), 100);
+        assert!(histories.get(Graph::Scattered).is_empty() && !histories.get(Graph::Live).is_empty());
+        assert_eq!(Graph::Live.next().next().next(), Graph::Live);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::history::History;
+use super::history::{Graph, Histories};
 use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
@@ -33,7 +33,7 @@ pub(super) struct Data {
     pub(super) stacks: HashMap<u32, Site>,
     pub(super) verdicts: Verdicts,
     pub(super) notices: VecDeque<Notice>,
-    pub(super) history: History,
+    pub(super) histories: Histories,
 }
 
 /// One process at its last tick.
@@ -92,18 +92,21 @@ pub(super) struct Totals {
 /// How heaps are used.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HeapUse {
-    pub(super) resident_bytes: u64,
-    pub(super) used_bytes: f64,
-    pub(super) compaction_bytes: u64,
+    /// Bytes in memory,
+    pub(super) resident: u64,
+    /// of these those that are handed out,
+    pub(super) used: f64,
+    /// and those that would go back if all stood side by side.
+    pub(super) scattered: u64,
 }
 
 impl HeapUse {
     fn plus(self, more: &Fragmentation) -> Self {
         let used = more.resident_bytes as f64 * more.utilisation.unwrap_or(0.0);
         Self {
-            resident_bytes: self.resident_bytes.saturating_add(more.resident_bytes),
-            used_bytes: self.used_bytes + used,
-            compaction_bytes: self.compaction_bytes.saturating_add(more.compaction_bytes),
+            resident: self.resident.saturating_add(more.resident_bytes),
+            used: self.used + used,
+            scattered: self.scattered.saturating_add(more.compaction_bytes),
         }
     }
 }
@@ -152,8 +155,7 @@ impl Data {
             self.processes.remove(&tick.pid);
             self.verdicts.forget(tick.pid);
         }
-        let live = self.processes.values().map(|process| process.tick.live_bytes);
-        self.history.push(tick.t, live.fold(0, u64::saturating_add));
+        self.histories.push(tick.t, self.processes.values().map(|process| &process.tick));
     }
 
     /// The figures of all processes together. leaktrace's own costs and losses are told by every process's tick alike,
@@ -232,6 +234,7 @@ pub(super) struct Model {
     pub(super) summary: Option<Summary>,
     pub(super) sort: Sort,
     pub(super) help: bool,
+    pub(super) graph: Graph,
     /// The full stack of the selected site is shown, from this frame on.
     pub(super) expanded: Option<usize>,
     /// The selected site: it stays selected when its rank changes.
@@ -249,6 +252,7 @@ impl Model {
             summary: None,
             sort,
             help: false,
+            graph: Graph::default(),
             expanded: None,
             selected: None,
             older_than,

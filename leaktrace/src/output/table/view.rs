@@ -34,6 +34,7 @@ fn press(model: &mut Model, key: KeyEvent) -> Option<Request> {
         KeyCode::Enter | KeyCode::Char(' ') => model.toggle_stack(),
         KeyCode::Char('s') => return Some(Request::Sort(model.next_sort())),
         KeyCode::Char('p') => model.toggle_pause(),
+        KeyCode::Char('g') => model.graph = model.graph.next(),
         _ => {}
     }
     None
@@ -61,6 +62,13 @@ mod tests {
     #[case(Event::Resize(3, 4), None)]
     fn wishes_reach_the_session(#[case] event: Event, #[case] wish: Option<Request>) {
         assert_eq!(handle(&mut Model::new(Sort::Live, None, false), &event), wish);
+    }
+
+    #[test]
+    fn another_history_is_shown() {
+        let mut model = Model::new(Sort::Live, None, false);
+        handle(&mut model, &key(KeyCode::Char('g')));
+        assert_eq!(model.graph.label(), "resident");
     }
 
     #[test]

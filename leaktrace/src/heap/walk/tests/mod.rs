@@ -173,6 +173,7 @@ fn mapped_blocks_are_found_among_other_memory() {
 #[test]
 fn layouts_are_known_by_version() {
     assert!(layout_of((2, 36)).unwrap().is_tested);
+    assert!(!layout_of((2, 37)).unwrap().is_tested);
     assert_eq!(layout_of((2, 31)).unwrap().heap.bytes, 32);
     assert_eq!(layout_of((2, 27)), None);
     assert_eq!(layout_of((3, 36)), None);
