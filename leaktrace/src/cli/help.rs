@@ -165,4 +165,4 @@ looked at again; `coverage` says which part of the heap was understood.";
 pub(super) const HEAPWALK_EXAMPLES: &str = "\
 Examples:
   sudo leaktrace heapwalk --pid 1234
-  sudo leaktrace heapwalk --pid 1234 --format ndjson | jq '{live_bytes, free_bytes, fragmentation}'";
+  sudo leaktrace heapwalk --pid 1234 --format ndjson | jq '.heap | {live_bytes, free_bytes, fragmentation}'";
