@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 pub mod heap_record;
 pub mod heap_text;
 pub mod leak;
+mod memory_record;
 pub mod ndjson;
 pub mod plain;
 mod plot;

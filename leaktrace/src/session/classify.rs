@@ -4,24 +4,25 @@
 mod tests;
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _, Stdout, Write as _};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::printer::Printer;
 use super::series_file::{Fault, Repeated, SeriesError, SeriesFile, read_series};
 use crate::{
-    cli::{ClassifyOptions, Format, GeneralOptions},
+    cli::{ClassifyOptions, GeneralOptions},
     error::{ExitCode, Failure},
     output::{
         escape::visible,
-        ndjson::NdjsonWriter,
         record::Record,
-        sink::SinkError,
         verdict::{About, VerdictRecord},
-        verdict_text::{Look, render},
+        verdict_text::render,
     },
     verdict::{Circumstances, Samples, judge},
 };
 
+/// Columns of text that goes to no terminal.
+const COLUMNS: u16 = 80;
 /// What standard input is called.
 const STDIN: &str = "-";
 /// Bytes that are read at once.
@@ -35,8 +36,8 @@ pub(super) fn run(options: &ClassifyOptions, general: &GeneralOptions) -> Result
         [] => stdin.as_slice(),
         files => files,
     };
-    let output = Output::open(options.format, general);
-    let mut run = Run { options, output, is_closed: false, fault: None, bad_files: 0, leak: None };
+    let printer = Printer::open(options.format, general, COLUMNS);
+    let mut run = Run { options, printer, is_first: true, fault: None, bad_files: 0, leak: None };
     for file in files {
         run.file(file)?;
         if run.is_over() {
@@ -73,9 +74,9 @@ pub fn verdict_of(name: &str, samples: &Samples, limit_bytes: Option<u64>) -> Ve
 /// A run over the files.
 struct Run<'a> {
     options: &'a ClassifyOptions,
-    output: Output,
-    /// Nobody reads the output any more.
-    is_closed: bool,
+    printer: Printer,
+    /// Nothing was printed yet.
+    is_first: bool,
     /// What was wrong with the last file that could not be judged.
     fault: Option<String>,
     bad_files: usize,
@@ -101,7 +102,7 @@ impl Run<'_> {
         if self.leak.is_none() && self.options.fail_on_leak.is_some_and(|asked| record.is_leak_at(asked)) {
             self.leak = Some((visible(told(&name)).into_owned(), record.confidence));
         }
-        self.print(record, &series.samples)
+        self.print(&record, &series.samples)
     }
 
     /// Several files: each fault is told when it is met. A single one is the failure of the run.
@@ -113,19 +114,17 @@ impl Run<'_> {
         self.fault = Some(fault);
     }
 
-    fn print(&mut self, record: VerdictRecord, samples: &Samples) -> Result<(), Failure> {
-        if self.is_closed {
-            return Ok(());
-        }
-        self.output.print(record, samples).or_else(|error| {
-            self.is_closed = true;
-            error.into_failure().map_or(Ok(()), Err)
-        })
+    fn print(&mut self, record: &VerdictRecord, samples: &Samples) -> Result<(), Failure> {
+        let gap = if std::mem::take(&mut self.is_first) { "" } else { "\n" };
+        self.printer.print(
+            |look| format!("{gap}{}", render(record, samples, look)),
+            || vec![Record::Verdict(record.clone())],
+        )
     }
 
     /// Without a reader only the exit code is left to work for.
     const fn is_over(&self) -> bool {
-        self.is_closed && self.options.fail_on_leak.is_none()
+        self.printer.is_closed() && self.options.fail_on_leak.is_none()
     }
 
     fn end(self) -> Result<(), Failure> {
@@ -168,35 +167,4 @@ fn warn_of_repeated(name: &str, repeated: Repeated) {
 /// A message on standard error. What cannot be said there cannot be said at all.
 fn say(message: &str) {
     let _ = writeln!(io::stderr(), "leaktrace: {message}");
-}
-
-/// Where verdicts go.
-enum Output {
-    Ndjson(NdjsonWriter<Stdout>),
-    Text { look: Look, is_first: bool },
-}
-
-impl Output {
-    fn open(format: Format, general: &GeneralOptions) -> Self {
-        let is_terminal = io::stdout().is_terminal();
-        if format == Format::Ndjson || format == Format::Auto && !is_terminal {
-            return Self::Ndjson(NdjsonWriter::new(io::stdout(), "standard output"));
-        }
-        let colour = is_terminal && general.colour(std::env::var_os("NO_COLOR").as_deref());
-        let columns = if is_terminal { crossterm::terminal::size().map_or(80, |size| size.0) } else { 80 };
-        Self::Text { look: Look { columns, colour }, is_first: true }
-    }
-
-    fn print(&mut self, record: VerdictRecord, samples: &Samples) -> Result<(), SinkError> {
-        match self {
-            Self::Ndjson(writer) => writer.write(&Record::Verdict(record)),
-            Self::Text { look, is_first } => {
-                let gap = if std::mem::take(is_first) { "" } else { "\n" };
-                let text = format!("{gap}{}", render(&record, samples, *look));
-                let mut out = io::stdout().lock();
-                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-                written.map_err(|error| SinkError::from_io("standard output", error))
-            }
-        }
-    }
 }

@@ -48,7 +48,12 @@ impl Supervisor {
                 let now = Instant::now();
                 self.looks.extend(LOOKS_AFTER_EXEC.map(|after| (now + after, index)));
             }
-            Happening::ObjectsChanged(index) => self.look(index, false),
+            Happening::ObjectsChanged(index) => {
+                if let Some(traced) = self.processes.get_mut(&index) {
+                    traced.walks.code_changed();
+                }
+                self.look(index, false);
+            }
             Happening::Heap(index, heap) => self.meet_heap(index, heap),
         }
     }

@@ -18,6 +18,7 @@ mod limits;
 mod live;
 mod names;
 mod pipeline;
+mod printer;
 mod ranking;
 mod recorder;
 mod replay;

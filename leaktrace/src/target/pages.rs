@@ -1,6 +1,6 @@
 //! Resident pages of a process by what they are used for, from `/proc/PID/smaps`.
 
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufReader};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -94,13 +94,18 @@ pub struct Area {
     pub swapped: u64,
     /// Nobody may access it: an address range in reserve, or a guard.
     pub is_closed: bool,
+    /// Another program fills its missing pages (userfaultfd): who reads one waits for it.
+    pub is_filled_by_others: bool,
 }
 
 /// All mappings of a process with their pages, by ascending address.
 pub fn areas(pid: u32) -> io::Result<Vec<Area>> {
-    let file = std::fs::File::open(format!("/proc/{pid}/smaps"))?;
+    parse(BufReader::new(std::fs::File::open(format!("/proc/{pid}/smaps"))?))
+}
+
+fn parse(smaps: impl io::BufRead) -> io::Result<Vec<Area>> {
     let mut areas: Vec<Area> = Vec::new();
-    for line in BufReader::new(file).lines().take(MAX_LINES) {
+    for line in smaps.lines().take(MAX_LINES) {
         let line = line?;
         if let Some(area) = Area::of(&line) {
             areas.push(area);
@@ -109,6 +114,9 @@ pub fn areas(pid: u32) -> io::Result<Vec<Area>> {
                 area.resident = bytes;
             } else if let Some(bytes) = kib(&line, "Swap:") {
                 area.swapped = bytes;
+            } else if let Some(flags) = line.strip_prefix("VmFlags:") {
+                let mut flags = flags.split_ascii_whitespace();
+                area.is_filled_by_others = flags.any(|flag| matches!(flag, "um" | "ui"));
             }
         }
     }
@@ -246,6 +254,17 @@ mod tests {
             "9000-a000 rw-p 0 0:0 0 [heap]",
         ];
         assert_eq!(kinds(&named), [AreaKind::File, AreaKind::Stack, AreaKind::Brk]);
+    }
+
+    #[test]
+    fn what_others_fill_is_known_by_its_flags() {
+        let smaps = "1000-3000 rw-p 00000000 00:00 0 \nRss: 8 kB\nVmFlags: rd wr mr mw me ac sd \n\
+                     5000-9000 rw-p 00000000 00:00 0 \nRss: 8 kB\nSwap: 4 kB\nVmFlags: rd wr um ac \n";
+        let areas = parse(smaps.as_bytes()).unwrap();
+        let filled: Vec<_> =
+            areas.iter().map(|area| (area.start, area.end, area.is_filled_by_others)).collect();
+        assert_eq!(filled, [(0x1000, 0x3000, false), (0x5000, 0x9000, true)]);
+        assert_eq!((areas[1].resident, areas[1].swapped), (8192, 4096));
     }
 
     #[test]

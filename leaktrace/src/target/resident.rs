@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
@@ -10,6 +10,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use super::memory::Memory;
+use super::pages::Area;
 
 /// Bytes of a page.
 const PAGE: u64 = 4096;
@@ -21,8 +22,6 @@ const ENTRIES: u64 = 4096;
 const PARTS: usize = 8;
 /// The bit of an entry that says that the page is in memory.
 const PRESENT: u64 = 1 << 63;
-/// More lines of a process's mappings are not read.
-const MAX_LINES: usize = 4 << 20;
 
 /// Memory of a process that can be read without moving a page.
 ///
@@ -56,13 +55,14 @@ impl PageMapPart {
 }
 
 impl ResidentMemory {
-    /// Opens the memory of process `pid`.
-    pub fn open(pid: u32) -> io::Result<Self> {
+    /// Opens the memory of process `pid`, whose mappings these are.
+    pub fn open(pid: u32, areas: &[Area]) -> io::Result<Self> {
+        let handled = areas.iter().filter(|area| area.is_filled_by_others);
         Ok(Self {
             pid: Pid::from_raw(pid.cast_signed()),
             program: Memory::open(pid)?,
             pagemap: File::open(format!("/proc/{pid}/pagemap"))?,
-            handled_by_others: handled_by_others(BufReader::new(File::open(format!("/proc/{pid}/smaps"))?))?,
+            handled_by_others: handled.map(|area| area.start..area.end).collect(),
             parts: VecDeque::new(),
         })
     }
@@ -127,29 +127,6 @@ impl ResidentMemory {
     }
 }
 
-/// Ranges of `/proc/PID/smaps` whose flags tell that a missing page is filled by another program.
-fn handled_by_others(smaps: impl io::BufRead) -> io::Result<Vec<Range<u64>>> {
-    let mut found = Vec::new();
-    let mut range = None;
-    for line in smaps.lines().take(MAX_LINES) {
-        let line = line?;
-        if let Some(flags) = line.strip_prefix("VmFlags:") {
-            let is_handled = flags.split_ascii_whitespace().any(|flag| matches!(flag, "um" | "ui"));
-            found.extend(range.take().filter(|_| is_handled));
-        } else if let Some(begun) = range_of(&line) {
-            range = Some(begun);
-        }
-    }
-    Ok(found)
-}
-
-/// The range that a line begins a mapping with.
-fn range_of(line: &str) -> Option<Range<u64>> {
-    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    Some(hex(start)?..hex(end)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +134,7 @@ mod tests {
     #[test]
     fn our_own_memory_is_read_up_to_what_was_never_touched() {
         let mapping = vec![7_u8; 3 * PAGE as usize];
-        let mut memory = ResidentMemory::open(std::process::id()).unwrap();
+        let mut memory = ResidentMemory::open(std::process::id(), &[]).unwrap();
         let mut buffer = vec![0; mapping.len()];
         assert_eq!(memory.read(mapping.as_ptr() as u64, &mut buffer), mapping.len());
         assert_eq!(buffer, mapping);
@@ -172,15 +149,8 @@ mod tests {
 
     #[test]
     fn what_others_fill_is_left_alone() {
-        let smaps = "1000-3000 rw-p 00000000 00:00 0 \nRss: 8 kB\nVmFlags: rd wr mr mw me ac sd \n\
-                     5000-9000 rw-p 00000000 00:00 0 \nRss: 8 kB\nVmFlags: rd wr um ac \n";
-        let found = handled_by_others(smaps.as_bytes()).unwrap();
-        assert_eq!(
-            found.iter().map(|range| (range.start, range.end)).collect::<Vec<_>>(),
-            [(0x5000, 0x9000)]
-        );
-        let mut memory = ResidentMemory::open(std::process::id()).unwrap();
-        memory.handled_by_others = found;
+        let filled = Area { start: 0x5000, end: 0x9000, is_filled_by_others: true, ..Area::default() };
+        let memory = ResidentMemory::open(std::process::id(), &[Area::default(), filled]).unwrap();
         assert_eq!(memory.before_others(0x4000, 0x6000), 0x5000);
         assert_eq!(memory.before_others(0x6000, 0x7000), 0x6000);
         assert_eq!(memory.before_others(0x9000, 0xa000), 0xa000);

@@ -56,7 +56,7 @@ fn main() {
         command::CASES,
         exports::CASES,
         accuracy::CASES,
-        heap_walk::CASES,
+        &heap_walk::CASES.concat(),
         v8::CASES,
         v8::COLLECTIONS,
     ] {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -102,6 +102,24 @@ fn sample(
         DEPTH,
         "--wait",
     ]);
+    traced(programs, command, variant, |churn, tracer, line| {
+        let status = churn.wait().context("cannot wait for churn")?;
+        if !status.success() {
+            bail!("churn under {variant:?} ended with {status}");
+        }
+        let account = tracer.map_or(Ok(Account::default()), Tracer::finish)?;
+        let (pairs, ns_per_pair) = parse(line).with_context(|| format!("churn printed: {line}"))?;
+        Ok(Sample { variant, ns_per_pair, pairs, account })
+    })
+}
+
+/// Starts a churn, attaches a tracer while it waits, lets it go, and gives both with the line that it printed to `told`.
+pub(super) fn traced<T>(
+    programs: &Programs,
+    command: Cmd,
+    variant: Variant,
+    told: impl FnOnce(&mut Child, Option<Tracer>, &str) -> Result<T>,
+) -> Result<T> {
     let mut command = command.into_std();
     let mut churn =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start churn")?;
@@ -110,19 +128,14 @@ fn sample(
         let mut line = String::new();
         printed.read_line(&mut line).context("cannot read from churn")?;
         let tracer = Tracer::attach(variant, programs.root, &programs.leaktrace, churn.id())?;
+        // Open until the end: some programs stay for a line that never comes.
         let mut input = churn.stdin.take().context("churn has no input")?;
         input.write_all(b"go\n").context("cannot write to churn")?;
         line.clear();
         printed.read_line(&mut line).context("cannot read from churn")?;
-        let status = churn.wait().context("cannot wait for churn")?;
-        if !status.success() {
-            bail!("churn under {variant:?} ended with {status}");
-        }
-        let account = tracer.map_or(Ok(Account::default()), Tracer::finish)?;
-        let (pairs, ns_per_pair) = parse(&line).with_context(|| format!("churn printed: {line}"))?;
-        Ok(Sample { variant, ns_per_pair, pairs, account })
+        told(&mut churn, tracer, &line)
     })();
-    // After a failure the program may still wait for its line; after success it is gone already.
+    // It may still wait for a line; or it is gone already.
     let _ = churn.kill();
     let _ = churn.wait();
     result

@@ -1,16 +1,15 @@
 //! Whether the function that leaks is named, in a program without frame pointers whose blocks come from an allocating
 //! function of its own.
 
-use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::bcc;
+use super::churn::traced;
 use super::table::{Table, ratio};
-use super::tracer::{Programs, Tracer, Variant};
+use super::tracer::{Programs, Variant};
 use crate::command::Cmd;
 
 /// The function of churn that leaks.
@@ -38,18 +37,7 @@ pub(super) fn run(programs: &Programs, (name, churn): (&str, &Path)) -> Result<(
 /// tracer has ended: bpftrace looks names up at its end.
 fn leak(programs: &Programs, churn: &Path, variant: Variant) -> Result<(u64, u64)> {
     let command = Cmd::new(churn).args(["--pairs", PAIRS, "--leak", "--wait"]);
-    let mut command = command.into_std();
-    let mut churn =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start churn")?;
-    let result = (|| {
-        let mut printed = BufReader::new(churn.stdout.take().context("churn has no output")?);
-        let mut line = String::new();
-        printed.read_line(&mut line).context("cannot read from churn")?;
-        let tracer = Tracer::attach(variant, programs.root, &programs.leaktrace, churn.id())?;
-        let mut input = churn.stdin.take().context("churn has no input")?;
-        input.write_all(b"go\n").context("cannot write to churn")?;
-        line.clear();
-        printed.read_line(&mut line).context("cannot read from churn")?;
+    traced(programs, command, variant, |_, tracer, line| {
         let told = line.trim().rsplit_once("leaked ").and_then(|(_, bytes)| bytes.parse().ok());
         let leaked = told.with_context(|| format!("churn printed: {line}"))?;
         let printed = tracer.context("nothing to compare")?.end()?;
@@ -59,11 +47,7 @@ fn leak(programs: &Programs, churn: &Path, variant: Variant) -> Result<(u64, u64
             Variant::Untraced | Variant::Bcc | Variant::V8Only => bail!("{variant:?} prints no stacks"),
         };
         Ok((leaked, named))
-    })();
-    // It waits for a line that never comes.
-    let _ = churn.kill();
-    let _ = churn.wait();
-    result
+    })
 }
 
 /// Live bytes of the call sites in leaktrace's summary on whose stack the function is.

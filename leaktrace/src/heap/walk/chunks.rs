@@ -19,6 +19,8 @@ const HELD_PARTS: usize = 8;
 const ATTEMPTS: u32 = 12;
 /// Chunks in a row that make sense.
 const CHAIN: u32 = 24;
+/// How much a heap may grow in a walk.
+const GROWTH: u64 = 1 << 36;
 /// Attempts in all: a heap that is damaged all over is not worth more.
 const ALL_ATTEMPTS: u64 = 1 << 16;
 
@@ -317,6 +319,3 @@ impl<'a> Walk<'a> {
         End::Broken(at)
     }
 }
-
-/// How much a heap may grow in a walk.
-const GROWTH: u64 = 1 << 36;

@@ -31,7 +31,7 @@ impl MappedBlocks {
         layout: &Layout,
         roots: &Roots,
         arenas: &[Arena],
-        visit: &mut dyn FnMut(&mut dyn HeapMemory, u64, u64),
+        visit: &mut dyn FnMut(u64, u64),
     ) -> Self {
         let mut found = Self::recorded(memory, layout, roots);
         let mut misses = 0;
@@ -44,7 +44,7 @@ impl MappedBlocks {
                     found.blocks += 1;
                     found.bytes += size;
                     found.resident_bytes += memory.resident_pages(at, at + size) * PAGE;
-                    visit(memory, at, size);
+                    visit(at, size);
                     at += size;
                 } else {
                     misses += 1;

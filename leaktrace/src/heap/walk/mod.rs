@@ -173,7 +173,7 @@ pub fn walk(
         found.arenas.push(walked);
     }
     let sizes = &mut found.sizes;
-    found.mapped = MappedBlocks::find(memory, layout, roots, &arenas, &mut |_, address, size| {
+    found.mapped = MappedBlocks::find(memory, layout, roots, &arenas, &mut |address, size| {
         let block = WalkedBlock { address: address + BLOCK, usable: size - BLOCK };
         sizes.add(block.usable);
         visit(block);
@@ -194,7 +194,6 @@ fn walk_arena(
     let mut walked = ArenaWalk {
         address: arena.address,
         heaps: arena.segments.len() as u64,
-        system_bytes: arena.system_bytes,
         max_system_bytes: arena.max_system_bytes,
         fast_bytes: fast.bytes,
         fast_chunks: fast.addresses.len() as u64,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use self::input::STDIN;
-use self::printer::Printer;
+use super::printer::Printer;
 use crate::{
     cli::{GeneralOptions, HeapOptions},
     error::{ExitCode, Failure},
@@ -20,6 +20,8 @@ use crate::{
     v8::snapshot::{Analysis, Comparison, GrowthLimits, History, SnapshotError, analyse, read},
 };
 
+/// Columns of text that goes to no terminal.
+const COLUMNS: u16 = 100;
 /// Less growth is told only on request: V8 itself moves so much while a program runs.
 const MIN_GROWTH: u64 = 16 << 10;
 const MIN_SHARE: f64 = 0.005;
@@ -27,7 +29,8 @@ const MIN_SHARE: f64 = 0.005;
 /// Reads the files that the command line names.
 pub(super) fn run(options: &HeapOptions, general: &GeneralOptions) -> Result<(), Failure> {
     check(options)?;
-    let mut run = Run { options, printer: Printer::open(options.format, general), first_modified: None };
+    let mut run =
+        Run { options, printer: Printer::open(options.format, general, COLUMNS), first_modified: None };
     let growths = run.files()?;
     match growths {
         Some(growth) if options.fail_on_growth => Err(Failure::new(ExitCode::LeakFound, growth)),

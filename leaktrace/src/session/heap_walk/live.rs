@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Layouts, walk_process};
+use super::{Ground, Layouts, maps_of, walk_process};
 use crate::{
-    output::record::Level,
+    error::Failure,
+    output::{record::Level, walk_record::HeapWalkRecord},
     session::{input::Fact, supervisor::Supervisor},
+    target::process::Process,
 };
 
 /// Walks are at least so far apart,
@@ -18,9 +20,27 @@ const UNTIL_EXEC_S: f64 = 0.5;
 /// When the heap of a process is read next.
 #[derive(Debug, Default)]
 pub(in crate::session) struct Walks {
+    /// Found by the first walk, and anew when the process has loaded other code.
+    ground: Option<Ground>,
     next: Option<Instant>,
     /// It cannot be read, and that was told.
     is_hopeless: bool,
+}
+
+impl Walks {
+    /// The process has loaded other code, which may bring an allocator or a runtime.
+    pub(in crate::session) fn code_changed(&mut self) {
+        self.ground = None;
+    }
+
+    fn walk(&mut self, process: &Process, layouts: Layouts) -> Result<HeapWalkRecord, Failure> {
+        let maps = maps_of(process)?;
+        let ground = match self.ground.take() {
+            Some(ground) => ground,
+            None => Ground::of(process, &maps, layouts)?,
+        };
+        walk_process(process, &maps, self.ground.insert(ground))
+    }
 }
 
 impl Supervisor {
@@ -42,7 +62,7 @@ impl Supervisor {
         if !is_due || traced.walks.is_hopeless {
             return;
         }
-        let walked = walk_process(&traced.process, layouts);
+        let walked = traced.walks.walk(&traced.process, layouts);
         let rest = (begin.elapsed() * REST).max(LEAST_REST);
         traced.walks.next = Instant::now().checked_add(rest);
         match walked {

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::ground::Libc;
 use super::reader::Reader;
-use crate::heap::walk::{HeapMemory as _, Layout, Roots, find_main_arena, find_parameters};
-use crate::target::elf::Object;
+use crate::heap::walk::{HeapMemory as _, PAGE, Roots, find_main_arena, find_parameters};
 use crate::target::glibc::{self, Variables};
 use crate::target::maps::{MappedPath, Mapping};
 
@@ -26,44 +26,27 @@ impl FoundBy {
 
 /// The roots, by symbols where there are some, else by what the variables look like. `None` where they cannot be found, or
 /// the process has not allocated yet.
-pub(super) fn find(
-    libc: &Object,
-    maps: &[Mapping],
-    layout: &Layout,
-    reader: &mut Reader,
-) -> Option<(Roots, FoundBy)> {
-    let variables = Variables::of(libc, maps);
-    let mut roots = Roots {
-        main_arena: variables.main_arena.unwrap_or_default(),
-        parameters: variables.parameters,
-        brk: brk(maps),
-        anonymous: anonymous(maps),
-    };
-    let found_by = if variables.main_arena.is_some() { FoundBy::Symbols } else { FoundBy::Data };
-    if variables.main_arena.is_none() || variables.parameters.is_none() {
-        for range in glibc::data(libc, maps) {
-            let data = copy(reader, &range);
-            if variables.main_arena.is_none()
-                && let Some(found) = find_main_arena(&data, range.start, layout, &roots)
-            {
-                roots.main_arena = found;
-            }
-            if roots.parameters.is_none()
-                && let Some(brk) = &roots.brk
-            {
-                roots.parameters = find_parameters(&data, range.start, layout, brk);
-            }
-        }
+pub(super) fn find(libc: &Libc, maps: &[Mapping], reader: &mut Reader) -> Option<(Roots, FoundBy)> {
+    let Variables { main_arena, parameters } = libc.variables;
+    let mut roots = Roots { main_arena: 0, parameters, brk: brk(maps), anonymous: anonymous(maps) };
+    let unnamed = main_arena.is_none() || parameters.is_none();
+    let ranges = if unnamed { glibc::data(&libc.object, maps) } else { Vec::new() };
+    let data: Vec<(u64, Vec<u8>)> = ranges.iter().map(|range| (range.start, copy(reader, range))).collect();
+    let find_arena = || data.iter().find_map(|(at, data)| find_main_arena(data, *at, libc.layout, &roots));
+    let found = main_arena.or_else(find_arena)?;
+    if let (None, Some(brk)) = (parameters, &roots.brk) {
+        let mut copies = data.iter();
+        roots.parameters = copies.find_map(|(at, data)| find_parameters(data, *at, libc.layout, brk));
     }
-    (roots.main_arena != 0).then_some((roots, found_by))
+    roots.main_arena = found;
+    Some((roots, if main_arena.is_some() { FoundBy::Symbols } else { FoundBy::Data }))
 }
 
 /// What stands in a range; zeros where it is not in memory.
 fn copy(reader: &mut Reader, range: &Range<u64>) -> Vec<u8> {
-    const PAGE: usize = 4096;
     let mut data = vec![0; (range.end - range.start) as usize];
-    for (page, part) in data.chunks_mut(PAGE).enumerate() {
-        reader.read(range.start + (page * PAGE) as u64, part);
+    for (at, part) in (range.start..).step_by(PAGE as usize).zip(data.chunks_mut(PAGE as usize)) {
+        reader.read(at, part);
     }
     data
 }

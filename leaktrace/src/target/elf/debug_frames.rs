@@ -7,12 +7,10 @@ use gimli::{
     BaseAddresses, CieOrFde, DebugFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection as _,
 };
 use leaktrace_common::Rule;
-use object::elf::{self, FileHeader64};
-use object::read::elf::{CompressionHeader as _, FileHeader as _, SectionHeader as _};
+use object::elf;
 
-use super::Object;
-use super::source::Bounded;
 use super::unwind::{ADDRESS_SIZE, MAX_TABLES, rule};
+use super::{Object, Section};
 
 /// Entries beyond are not looked at; a browser has a million functions.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -34,25 +32,15 @@ impl Object {
     }
 
     fn debug_frame_section(&self) -> Option<Vec<u8>> {
-        let cache = self.source.cache();
-        let data = Bounded(&cache);
-        let header = FileHeader64::<object::LittleEndian>::parse(data).ok()?;
-        let endian = header.endian().ok()?;
-        let sections = header.sections(endian, data).ok()?;
-        let (_, section) = sections.section_by_name(endian, b".debug_frame")?;
-        if section.sh_type(endian) == elf::SHT_NOBITS {
-            return None;
-        }
-        let read =
-            |offset, size: u64| self.source.read_up_to(offset, size.min(MAX_TABLES as u64) as usize).ok();
-        let Some((compression, offset, size)) = section.compression(endian, data).ok()? else {
-            return read(section.sh_offset(endian), section.sh_size(endian));
-        };
-        if compression.ch_type(endian) != elf::ELFCOMPRESS_ZLIB {
-            return None;
+        let Section { compression, offset, size } = self.section(b".debug_frame")?;
+        let read = || self.source.read_up_to(offset, size.min(MAX_TABLES as u64) as usize).ok();
+        match compression {
+            None => return read(),
+            Some(elf::ELFCOMPRESS_ZLIB) => {}
+            Some(_) => return None,
         }
         let mut bytes = Vec::new();
-        let packed = read(offset, size)?;
+        let packed = read()?;
         ZlibDecoder::new(packed.as_slice()).take(MAX_TABLES as u64).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }

@@ -17,7 +17,9 @@ use std::path::PathBuf;
 
 use object::LittleEndian;
 use object::elf::{self, FileHeader64};
-use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionHeader as _};
+use object::read::elf::{
+    CompressionHeader as _, Dyn as _, FileHeader as _, ProgramHeader as _, SectionHeader as _,
+};
 
 use super::maps::{FileId, Mapping};
 pub use bindings::Binding;
@@ -93,6 +95,15 @@ impl Segment {
         offset >= self.offset - self.offset % PAGE
             && offset < end.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX)
     }
+}
+
+/// A section by its name: where its bytes are in the file.
+#[derive(Clone, Copy, Debug)]
+struct Section {
+    /// How they are compressed, if they are (`ELFCOMPRESS_…`).
+    compression: Option<u32>,
+    offset: u64,
+    size: u64,
 }
 
 /// An ELF file of the target, held open.
@@ -230,6 +241,29 @@ impl Object {
         let len = (segment.file_size - within).min(len.min(MAX_CODE) as u64) as usize;
         let bytes = self.source.read_up_to(segment.offset.checked_add(within)?, len).ok()?;
         (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// The first section of this name that has bytes in the file.
+    fn section(&self, name: &[u8]) -> Option<Section> {
+        let cache = self.source.cache();
+        let data = Bounded(&cache);
+        let header = FileHeader64::<LittleEndian>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        let sections = header.sections(endian, data).ok()?;
+        let (_, section) = sections.section_by_name(endian, name)?;
+        if section.sh_type(endian) == elf::SHT_NOBITS {
+            return None;
+        }
+        Some(match section.compression(endian, data).ok()? {
+            Some((compression, offset, size)) => {
+                Section { compression: Some(compression.ch_type(endian)), offset, size }
+            }
+            None => Section {
+                compression: None,
+                offset: section.sh_offset(endian),
+                size: section.sh_size(endian),
+            },
+        })
     }
 
     /// What stands at the first place of the file that begins with `prefix`: `len` bytes, fewer at the end of the file.

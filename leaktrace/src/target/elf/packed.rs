@@ -3,12 +3,8 @@
 use std::io::Read as _;
 
 use lzma_rust2::XzReader;
-use object::LittleEndian;
-use object::elf::{self, FileHeader64};
-use object::read::elf::{FileHeader as _, SectionHeader as _};
 
 use super::Object;
-use super::source::Bounded;
 
 /// The packed sections of browsers are some 20 MiB.
 const MAX_PACKED: u64 = 64 << 20;
@@ -20,26 +16,16 @@ const MAX_DECODER_KIB: u32 = 80 << 10;
 impl Object {
     /// The file that is packed into this one: it has a symbol table, addresses are the same, and nothing else is in it.
     pub(super) fn packed(&self) -> Option<Self> {
-        let section = self.packed_section()?;
+        let section = self.section(b".gnu_debugdata").filter(|found| found.compression.is_none())?;
+        if section.size > MAX_PACKED {
+            return None;
+        }
+        let section = self.source.read_up_to(section.offset, section.size as usize).ok()?;
         let mut bytes = Vec::new();
         let mut reader =
             XzReader::new_mem_limit(section.as_slice(), false, MAX_DECODER_KIB).take(MAX_UNPACKED);
         reader.read_to_end(&mut bytes).ok()?;
         Self::from_bytes(bytes).ok()
-    }
-
-    fn packed_section(&self) -> Option<Vec<u8>> {
-        let cache = self.source.cache();
-        let data = Bounded(&cache);
-        let header = FileHeader64::<LittleEndian>::parse(data).ok()?;
-        let endian = header.endian().ok()?;
-        let sections = header.sections(endian, data).ok()?;
-        let (_, section) = sections.section_by_name(endian, b".gnu_debugdata")?;
-        let size = section.sh_size(endian);
-        if section.sh_type(endian) == elf::SHT_NOBITS || size > MAX_PACKED {
-            return None;
-        }
-        self.source.read_up_to(section.sh_offset(endian), size as usize).ok()
     }
 }
 
