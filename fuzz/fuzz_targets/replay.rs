@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         step(&mut pipeline, kind % 4, payload.to_vec());
         rest = behind;
     }
-    pipeline.for_each_block(|_, _, _| ());
+    pipeline.for_each_block(|_, _, _, _| ());
 });
 
 fn step(pipeline: &mut Pipeline, kind: u8, payload: Vec<u8>) {

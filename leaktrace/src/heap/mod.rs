@@ -22,6 +22,7 @@ mod stacks;
 mod survival;
 mod totals;
 mod tracker;
+mod usable;
 pub mod walk;
 
 pub use block::Block;
@@ -34,7 +35,8 @@ pub use site::{
     Lifetimes, MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds,
 };
 pub use totals::Totals;
-pub use tracker::{OldLive, Tracker};
+pub use tracker::{FoundBlocks, OldLive, Tracker};
+pub use usable::Rounding;
 
 /// What a trace may hold in memory. Beyond a limit nothing is evicted: what does not fit is counted, by cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

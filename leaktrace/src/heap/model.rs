@@ -1,27 +1,53 @@
 //! The tracker against a naive model: any order of events, losses and interleaved reallocations included.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leaktrace_common::Header;
 use proptest::prelude::*;
 
-use super::{Limits, SiteIds, Tracker};
+use super::walk::{SizeClasses, WalkedBlock};
+use super::{FoundBlocks, Limits, Rounding, SiteIds, Tracker};
 use crate::event::{Event, Frames};
 
 /// One step of a random history. Few addresses, threads and stacks, so that they meet.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Allocate { tid: u32, address: u64, size: u64, stack: u64 },
-    Free { tid: u32, address: u64 },
-    Begin { tid: u32, address: u64 },
-    End { tid: u32, address: u64, size: u64, stack: u64 },
-    Abandon { tid: u32 },
-    Exit { tid: u32 },
-    Stack { stack: u64 },
+    Allocate {
+        tid: u32,
+        address: u64,
+        size: u64,
+        stack: u64,
+    },
+    Free {
+        tid: u32,
+        address: u64,
+    },
+    Begin {
+        tid: u32,
+        address: u64,
+    },
+    End {
+        tid: u32,
+        address: u64,
+        size: u64,
+        stack: u64,
+    },
+    Abandon {
+        tid: u32,
+    },
+    Exit {
+        tid: u32,
+    },
+    Stack {
+        stack: u64,
+    },
     CodeChanged,
     Exec,
     Tick,
+    WalkBegins,
+    /// A walk showed these addresses, a bit each.
+    Found(u16),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -42,6 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::CodeChanged),
         1 => Just(Step::Exec),
         1 => Just(Step::Tick),
+        1 => Just(Step::WalkBegins),
+        1 => (0..512_u16).prop_map(Step::Found),
     ]
 }
 
@@ -59,6 +87,20 @@ struct Model {
     full: u64,
     peak: u64,
     execs: u64,
+    /// What was freed since a walk began, while one is under way.
+    freed: Option<BTreeSet<u64>>,
+    has_before: bool,
+    found: u64,
+    found_twice: u64,
+}
+
+/// Blocks from before have no thread.
+const BEFORE: u32 = 0;
+
+/// The addresses of a walk, and what may be used of each block.
+fn shown(mask: u16) -> impl Iterator<Item = WalkedBlock> {
+    let bits = (0..9).filter(move |bit| mask >> bit & 1 == 1);
+    bits.map(|address| WalkedBlock { address, usable: 24 + 16 * address })
 }
 
 impl Model {
@@ -77,13 +119,41 @@ impl Model {
 
     fn allocate(&mut self, tid: u32, address: u64, size: u64) {
         self.allocs += 1;
-        if self.live.contains_key(&address) {
-            self.displaced += 1;
+        if let Some(&(_, old)) = self.live.get(&address) {
+            self.displace(old);
         } else if self.count() >= self.max_blocks {
             self.full += 1;
             return;
         }
         self.live.insert(address, (size, tid));
+    }
+
+    fn displace(&mut self, tid: u32) {
+        if tid == BEFORE {
+            self.found_twice += 1;
+        } else {
+            self.displaced += 1;
+        }
+    }
+
+    fn find(&mut self, mask: u16) {
+        let Some(freed) = self.freed.take() else { return };
+        self.has_before = true;
+        for WalkedBlock { address, usable } in shown(mask) {
+            let mut calls = self.in_flight.values().filter(|call| call.0 == address);
+            let is_known = self.live.contains_key(&address) || calls.any(|call| call.1.is_some());
+            if is_known || freed.contains(&address) {
+                continue;
+            }
+            self.found += 1;
+            if self.count() >= self.max_blocks {
+                self.full += 1;
+            } else if let Some(call) = self.in_flight.values_mut().find(|call| call.0 == address) {
+                call.1 = Some((usable, BEFORE));
+            } else {
+                self.live.insert(address, (usable, BEFORE));
+            }
+        }
     }
 
     fn free(&mut self, was_known: bool) {
@@ -100,21 +170,23 @@ impl Model {
                 Entry::Vacant(place) => {
                     place.insert(block);
                 }
-                Entry::Occupied(_) => self.displaced += 1,
+                Entry::Occupied(_) => self.displace(block.1),
             }
         }
     }
 
-    fn apply(&mut self, step: Step) {
+    fn apply(&mut self, step: Step, may_take: bool) {
         match step {
             Step::Allocate { tid, address, size, .. } => self.allocate(tid, address, size),
             Step::Free { address, .. } => {
+                self.freed.as_mut().map(|freed| freed.insert(address));
                 let was_known = self.live.remove(&address).is_some();
                 self.free(was_known);
             }
             Step::Begin { tid, address } => {
                 if self.in_flight.get(&tid).is_none_or(|&(other, _)| other != address) {
                     self.reinstate(tid);
+                    self.freed.as_mut().map(|freed| freed.insert(address));
                     let block = self.live.remove(&address);
                     self.in_flight.insert(tid, (address, block));
                 }
@@ -135,13 +207,19 @@ impl Model {
                 self.dropped += self.count() as u64;
                 self.live.clear();
                 self.in_flight.clear();
+                (self.freed, self.has_before) = (None, false);
             }
+            Step::WalkBegins if !self.has_before => self.freed = Some(BTreeSet::new()),
+            // Where there is no room for another site the walk is not taken.
+            Step::Found(mask) if may_take => self.find(mask),
+            Step::Found(_) | Step::WalkBegins => self.freed = None,
             Step::Stack { .. } | Step::CodeChanged | Step::Tick => {}
         }
     }
 }
 
-fn apply(tracker: &mut Tracker, step: Step, time_ns: u64) {
+/// Applies a step; `false` where a walk was not taken.
+fn apply(tracker: &mut Tracker, step: Step, time_ns: u64) -> bool {
     let header = |tid| Header { kind: 0, function: 0, process: 0, tid, time_ns };
     let is_code = |address: u64| address < 50;
     let addresses: Vec<[u8; 8]>;
@@ -161,11 +239,29 @@ fn apply(tracker: &mut Tracker, step: Step, time_ns: u64) {
             addresses = [stack / 2 * 10, 30, 100 + stack].map(u64::to_ne_bytes).to_vec();
             Event::Stack { header: header(1), hash: stack, truncated: false, frames: Frames::new(&addresses) }
         }
-        Step::CodeChanged => return tracker.code_changed(),
+        Step::CodeChanged => {
+            tracker.code_changed();
+            return true;
+        }
+        Step::WalkBegins => {
+            tracker.walk_begins();
+            return true;
+        }
+        Step::Found(mask) => {
+            let mut blocks = FoundBlocks::default();
+            shown(mask).for_each(|block| blocks.push(block));
+            let is_taken = tracker.take_found(&blocks, time_ns);
+            tracker.walk_ended();
+            return is_taken;
+        }
         Step::Exec => Event::Exec { header: header(1), pid: 1, tid: 1 },
-        Step::Tick => return tracker.tick(time_ns as f64 / 1e9),
+        Step::Tick => {
+            tracker.tick(time_ns as f64 / 1e9);
+            return true;
+        }
     };
     tracker.apply(&event, &is_code);
+    true
 }
 
 fn check(tracker: &Tracker, model: &Model) -> Result<(), TestCaseError> {
@@ -181,11 +277,13 @@ fn check(tracker: &Tracker, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(totals.displaced, model.displaced);
     prop_assert_eq!(totals.dropped_by_exec, model.dropped);
     prop_assert_eq!(totals.blocks_full, model.full);
+    prop_assert_eq!((totals.found_count, totals.found_twice), (model.found, model.found_twice));
     let gone = totals.frees + totals.displaced + totals.dropped_by_exec + totals.blocks_full;
-    prop_assert_eq!(totals.allocs, totals.live_count + gone);
+    prop_assert_eq!(totals.allocs + totals.found_count, totals.live_count + totals.found_twice + gone);
+    check_before(tracker, model)?;
 
     let sum = |of: fn(&super::Site) -> u64| tracker.sites().iter().map(of).fold(0, u64::saturating_add);
-    prop_assert_eq!(sum(|site| site.allocs), totals.allocs);
+    prop_assert_eq!(sum(|site| site.allocs), totals.allocs + totals.found_count);
     prop_assert_eq!(sum(|site| site.frees), totals.frees);
     prop_assert_eq!(sum(|site| site.live_count), totals.live_count);
     for site in tracker.sites().iter().skip(2) {
@@ -196,6 +294,23 @@ fn check(tracker: &Tracker, model: &Model) -> Result<(), TestCaseError> {
     check_cohorts(tracker, model)?;
     let old = tracker.older_than(u64::MAX).iter().map(|old| old.live_count).sum::<u64>();
     prop_assert_eq!(old, totals.live_count);
+    Ok(())
+}
+
+/// What is left of the blocks from before is counted by size, and what the allocator rounds up is none of theirs.
+fn check_before(tracker: &Tracker, model: &Model) -> Result<(), TestCaseError> {
+    let blocks = model.blocks();
+    let before: Vec<u64> = blocks.iter().filter(|block| block.2 == BEFORE).map(|block| block.1).collect();
+    let mut sizes = SizeClasses::default();
+    for &usable in &before {
+        sizes.add(usable);
+    }
+    prop_assert_eq!(tracker.before().map_or_else(SizeClasses::default, |(_, left)| left.clone()), sizes);
+    let live = tracker.before().and_then(|(id, _)| tracker.site(id)).map_or(0, |site| site.live_count);
+    prop_assert_eq!(live, before.len() as u64);
+    let since = blocks.iter().filter(|block| block.2 != BEFORE);
+    let beyond: u64 = since.map(|block| Rounding::Glibc.usable(block.1) - block.1).sum();
+    prop_assert_eq!(tracker.totals().internal_bytes, beyond);
     Ok(())
 }
 
@@ -277,14 +392,15 @@ proptest! {
     ) {
         let limits = Limits { max_blocks, max_sites, ..Limits::default() };
         let mut tracker = Tracker::new(&limits, 0, SiteIds::default());
+        tracker.set_rounding(Some(Rounding::Glibc));
         let mut model = Model { max_blocks, ..Model::default() };
         let saturates = steps.iter().any(|step| {
             matches!(step, Step::Allocate { size: u64::MAX, .. } | Step::End { size: u64::MAX, .. })
         });
         for (index, &step) in steps.iter().enumerate() {
             let time_ns = index as u64 * 70_000_000;
-            apply(&mut tracker, step, time_ns);
-            model.apply(step);
+            let is_taken = apply(&mut tracker, step, time_ns);
+            model.apply(step, is_taken);
             check(&tracker, &model)?;
             if index % 4 == 0 {
                 check_facts(&tracker, time_ns)?;

@@ -120,6 +120,11 @@ impl Sites {
         site
     }
 
+    /// A site without a stack of its own; with all their numbers taken, the one for further sites.
+    pub(super) fn create_bare(&mut self, now_ns: u64) -> u32 {
+        self.create(None, now_ns)
+    }
+
     fn create(&mut self, path: Option<CallPath>, now_ns: u64) -> u32 {
         if self.all.len() >= self.limit.saturating_add(RESERVED) {
             return OVERFLOW_INDEX;

@@ -5,25 +5,36 @@ use crate::event::{Cause, LossCounts};
 /// What happened to the heap of one process since attach. Bytes are requested bytes.
 ///
 /// At any moment
-/// `allocs == live_count + frees + displaced + dropped_by_exec + blocks_full`.
+/// `allocs + found_count == live_count + frees + displaced + found_twice + dropped_by_exec + blocks_full`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Bytes allocated since attach (or since exec) and not freed; a block under reallocation still counts.
+    /// Bytes allocated since attach (or since exec), or found to be older, and not freed; a block under reallocation still
+    /// counts.
     pub live_bytes: u64,
-    /// Blocks allocated since attach (or since exec) and not freed; a block under reallocation still counts.
+    /// Blocks allocated since attach (or since exec), or found to be older, and not freed; a block under reallocation still
+    /// counts.
     pub live_count: u64,
     /// The largest `live_bytes` so far.
     pub peak_live_bytes: u64,
+    /// Bytes that the allocator gave beyond what was asked for, of the live blocks whose allocation was seen; 0 where its
+    /// rule is not known.
+    pub internal_bytes: u64,
     /// Allocations; a reallocation that succeeded is one.
     pub allocs: u64,
     /// Bytes allocated.
     pub alloc_bytes: u64,
-    /// Frees of blocks whose allocation was seen; a reallocation that succeeded is one of its old block.
+    /// Frees of blocks whose allocation was seen, or that were found to be older; a reallocation that succeeded is one of its old block.
     pub frees: u64,
     /// Bytes freed.
     pub free_bytes: u64,
     /// Frees of blocks whose allocation was not seen: older than the trace, lost, or filtered out.
     pub unknown_frees: u64,
+    /// Blocks from before the trace that a walk through the heap found.
+    pub found_count: u64,
+    /// Bytes of those that were kept: what may be used of them.
+    pub found_bytes: u64,
+    /// Found blocks that turned out to be new ones, whose allocation was under way.
+    pub found_twice: u64,
     /// Blocks whose address was handed out again before their free was seen.
     pub displaced: u64,
     /// Blocks that were live when the process replaced its image.

@@ -1,6 +1,10 @@
 //! The heap of one process: events in, live blocks, sites and totals out.
 
+mod before;
+
 use rustc_hash::FxHashMap;
+
+pub use before::FoundBlocks;
 
 use super::block::{BIRTH_UNIT_NS, Block, Loose};
 use super::candidates::Judged;
@@ -13,6 +17,7 @@ use super::series::Series;
 use super::site::{Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
 use super::stacks::Arrival;
+use super::usable::Rounding;
 use super::{Limits, Totals};
 use crate::event::{Event, LossCounts};
 
@@ -44,6 +49,8 @@ pub struct Tracker {
     sites: Sites,
     mappings: Mappings,
     sampled: Sampled,
+    before: before::Before,
+    rounding: Option<Rounding>,
     totals: Totals,
     series: Series,
     histories: Histories,
@@ -61,6 +68,8 @@ impl Tracker {
             mappings: Mappings::new(limits, start_ns, ids.clone()),
             sampled: Sampled::new(start_ns, ids.clone()),
             sites: Sites::new(limits, start_ns, ids),
+            before: before::Before::default(),
+            rounding: None,
             totals: Totals::default(),
             series: Series::default(),
             histories: Histories::default(),
@@ -81,6 +90,7 @@ impl Tracker {
                 self.allocate(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
             }
             Event::Free { header, address } => {
+                self.before.note_free(address);
                 let freed = self.live.remove(address);
                 self.free(freed.as_ref(), header.time_ns);
             }
@@ -147,6 +157,22 @@ impl Tracker {
         self.mappings.close();
         self.sampled.close();
         self.series.keep_recent();
+    }
+
+    /// How the allocator rounds up what it is asked for; `None` where that is not known.
+    pub const fn rounding(&self) -> Option<Rounding> {
+        self.rounding
+    }
+
+    /// The allocator is known, or is known to be another one.
+    pub fn set_rounding(&mut self, rounding: Option<Rounding>) {
+        if self.rounding == rounding {
+            return;
+        }
+        self.rounding = rounding;
+        let mut beyond = 0_u64;
+        self.for_each_loose(|block| beyond = beyond.saturating_add(self.beyond(&block)));
+        self.totals.internal_bytes = beyond;
     }
 
     /// Totals since attach.
@@ -228,7 +254,9 @@ impl Tracker {
     /// turn, and those that keep growing up to eight times as often.
     pub fn candidates(&self, t: f64, max: usize) -> Vec<u32> {
         let due = self.histories.candidates(t, max);
-        let mut due = due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id));
+        let due = due.into_iter().filter_map(|index| Some(self.sites().get(index as usize)?.id));
+        // Blocks from before only go.
+        let mut due = due.filter(|&id| !self.is_before(id));
         let mut mapped = self.mappings.candidates(t, max).into_iter();
         let mut sampled = self.sampled.candidates(t, max).into_iter();
         // By turns: no kind may crowd out another.
@@ -326,16 +354,38 @@ impl Tracker {
             self.displace(&old);
         }
         self.totals.add_live(block.size);
+        self.totals.internal_bytes = self.totals.internal_bytes.saturating_add(self.beyond(block));
         if let Some(site) = self.sites.get_mut(block.site) {
             site.allocated(block.size, block.birth, now_ns);
         }
     }
 
+    /// What the allocator gave of a block beyond what was asked for.
+    #[inline]
+    fn beyond(&self, block: &Loose) -> u64 {
+        match self.rounding {
+            // Of a block from before it is not known what was asked for.
+            Some(rounding) if !self.before.has(block) => rounding.usable(block.size) - block.size,
+            _ => 0,
+        }
+    }
+
+    fn remove_live(&mut self, block: &Loose) {
+        self.totals.internal_bytes = self.totals.internal_bytes.saturating_sub(self.beyond(block));
+        self.totals.remove_live(block.size);
+    }
+
     /// A block whose free was not seen is gone.
     #[cold]
     fn displace(&mut self, block: &Loose) {
-        self.totals.displaced += 1;
-        self.totals.remove_live(block.size);
+        if self.before.has(block) {
+            // The walk read it while the allocation that gives it was under way.
+            self.totals.found_twice += 1;
+            self.before.lose(block);
+        } else {
+            self.totals.displaced += 1;
+        }
+        self.remove_live(block);
         if let Some(site) = self.sites.get_mut(block.site) {
             site.dropped(block.size, block.birth);
         }
@@ -347,9 +397,12 @@ impl Tracker {
             self.totals.unknown_frees += 1;
             return;
         };
+        if self.before.has(block) {
+            self.before.lose(block);
+        }
         self.totals.frees += 1;
         self.totals.free_bytes = self.totals.free_bytes.saturating_add(block.size);
-        self.totals.remove_live(block.size);
+        self.remove_live(block);
         let age = self.units(now_ns).saturating_sub(block.birth);
         if let Some(site) = self.sites.get_mut(block.site) {
             site.freed(block.size, block.birth, age);
@@ -362,6 +415,7 @@ impl Tracker {
             return;
         }
         self.abandon_realloc(tid);
+        self.before.note_free(address);
         let block = self.live.remove(address);
         self.in_flight.insert(tid, InFlight { address, block });
     }
@@ -408,11 +462,13 @@ impl Tracker {
         self.totals.dropped_by_exec += self.totals.live_count;
         self.totals.live_count = 0;
         self.totals.live_bytes = 0;
+        self.totals.internal_bytes = 0;
         self.live = LiveMap::new();
         self.in_flight.clear();
         self.sites.exec();
         self.histories.restart(self.sites.as_slice().len());
         self.series = Series::default();
+        self.before = before::Before::default();
         self.sampled.exec();
     }
 }

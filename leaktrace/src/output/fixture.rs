@@ -173,6 +173,9 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
             trimmable_bytes: 1 << 20,
             coverage: 1.0,
         }),
+        internal_bytes: Some(live_bytes / 50),
+        before_attach: Some(Box::new(heap::before_attach())),
+        rss_parts: Some(Box::new(heap::rss_parts())),
         v8: Some(V8Heap { used_bytes: Some(5), ..V8Heap::default() }),
         losses: losses(lost),
         overhead: Overhead {

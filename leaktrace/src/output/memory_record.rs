@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::walk_record::HeapSize;
+
 /// Memory that a process mapped directly, outside of its allocation functions: not part of the counts beside it.
 /// Anonymous mappings only; sizes in whole pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +69,24 @@ pub struct MemoryLimit {
     /// Bytes that may still come before it is reached; of a control group after file pages that are not in use are
     /// given up.
     pub headroom_bytes: u64,
+}
+
+/// Blocks that are older than the trace, as the first walk through the heap found them (`--heap-walk`). They are part of
+/// the live blocks, at a site of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BeforeAttach {
+    /// Id of their site.
+    pub site: u32,
+    /// Bytes that were found: what may be used of the blocks, which is a little more than what was asked for.
+    pub found_bytes: u64,
+    /// Blocks that were found.
+    pub found_count: u64,
+    /// Bytes of those that are left.
+    pub live_bytes: u64,
+    /// Those that are left.
+    pub live_count: u64,
+    /// Those that are left, by size.
+    pub sizes: Vec<HeapSize>,
 }
 
 /// How the heap of the C library is used, by the last walk through it (`--heap-walk`).

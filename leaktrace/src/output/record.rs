@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::memory_record::{Fragmentation, Mapped, MemoryLimit, RssSplit};
+pub use super::memory_record::{BeforeAttach, Fragmentation, Mapped, MemoryLimit, RssSplit};
 
 use super::heap_record::{HeapConstructor, HeapGrowth, HeapObject, HeapSnapshot};
 use super::v8_record::{Gc, V8, V8Heap};
 use super::verdict::VerdictRecord;
-use super::walk_record::HeapWalkRecord;
+use super::walk_record::{HeapWalkRecord, RssParts};
 use crate::symbol::Frame;
 use crate::verdict::{Pattern, Verdict};
 
@@ -172,13 +172,13 @@ pub struct Tick {
     pub t: f64,
     /// Process id.
     pub pid: u32,
-    /// Bytes allocated since attach (or since exec) and not freed.
+    /// Bytes allocated since attach (or since exec) and not freed; with `--heap-walk` also those from before.
     pub live_bytes: u64,
-    /// Blocks allocated since attach (or since exec) and not freed.
+    /// Blocks allocated since attach (or since exec) and not freed; with `--heap-walk` also those from before.
     pub live_count: u64,
     /// Allocations since attach.
     pub allocs: u64,
-    /// Frees of blocks allocated since attach.
+    /// Frees of blocks allocated since attach; with `--heap-walk` also of those from before.
     pub frees: u64,
     /// Frees of blocks that were there before the trace, or whose allocation was lost or filtered out.
     pub unknown_frees: u64,
@@ -196,6 +196,16 @@ pub struct Tick {
     pub memory_limit: Option<MemoryLimit>,
     /// How the heap is used; null where it is not read (`--heap-walk`).
     pub fragmentation: Option<Fragmentation>,
+    /// Bytes that the allocator gave beyond what was asked for, of the live blocks allocated since attach, by its rule; null
+    /// where that is not known (glibc and jemalloc are).
+    #[serde(default)]
+    pub internal_bytes: Option<u64>,
+    /// Blocks from before the trace, which are part of the live ones; null where they are not known (`--heap-walk`).
+    #[serde(default)]
+    pub before_attach: Option<Box<BeforeAttach>>,
+    /// The resident set by what it is used for; null where it is not looked at (`--heap-walk`).
+    #[serde(default)]
+    pub rss_parts: Option<Box<RssParts>>,
     /// The JavaScript heap; null where there is none, or where it is not read.
     pub v8: Option<V8Heap>,
     /// Everything that was lost, by cause, since attach.
@@ -237,6 +247,9 @@ pub enum SiteKind {
     Heap,
     /// Mappings: its counts are of mappings, its bytes whole pages that may be accessed.
     Mapping,
+    /// Blocks from before the trace (`--heap-walk`): its allocations are the blocks that were found, its bytes what may be
+    /// used of them.
+    BeforeAttach,
     /// Objects of JavaScript (`--js-sites`): its counts are of sampled objects, its bytes estimates.
     Js,
 }

@@ -119,6 +119,7 @@ fn write_site(out: &mut String, rank: usize, site: &SiteSummary, with_pid: bool)
     let figures = &site.figures;
     let (things, made, ended) = match figures.kind {
         SiteKind::Heap => ("blocks", "allocs", "frees"),
+        SiteKind::BeforeAttach => ("blocks", "found", "frees"),
         SiteKind::Mapping => ("mappings", "maps", "unmaps"),
         SiteKind::Js => ("sampled objects", "seen", "collected"),
     };

@@ -41,6 +41,12 @@ pub struct RssParts {
     pub other_bytes: u64,
     /// Bytes that are swapped out; not in any of the above.
     pub swap_bytes: u64,
+    /// Of the heap's bytes, those of live blocks; null where it is not known what is live.
+    #[serde(default)]
+    pub live_bytes: Option<u64>,
+    /// The rest of the heap's bytes: free, kept for later, or the allocator's own; null where that is not known.
+    #[serde(default)]
+    pub slack_bytes: Option<u64>,
 }
 
 /// A heap of the C library (glibc).
@@ -88,6 +94,9 @@ pub struct HeapFigures {
     pub mapped_count: u64,
     /// Their bytes, as they were mapped.
     pub mapped_bytes: u64,
+    /// Of these, bytes that are in memory.
+    #[serde(default)]
+    pub mapped_resident_bytes: u64,
     /// Such blocks by the allocator's own counter (`hblks`); null where it was not found.
     pub mapped_recorded_count: Option<u64>,
     /// Their bytes by the allocator's own counter (`hblkhd`).

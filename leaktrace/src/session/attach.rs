@@ -17,7 +17,9 @@ use crate::{
         programs::Programs,
     },
     target::{
-        allocator::{Allocator, DiscoverOptions, Discovery, FoundFunction, discover},
+        allocator::{
+            Allocator, AllocatorKind, DiscoverOptions, Discovery, FoundFunction, discover, in_charge,
+        },
         elf::Object,
         maps::{FileId, Mapping},
         memory::Memory,
@@ -135,6 +137,8 @@ impl Attached {
 pub(super) struct Found {
     /// Allocators that are probed now and were not before.
     pub(super) allocators: Vec<Allocator>,
+    /// The one that malloc is of, of all that are mapped; `None` where nothing new is.
+    pub(super) in_charge: Option<AllocatorKind>,
     /// The probes put in place.
     pub(super) probes: Vec<PlannedProbe>,
     /// Runtimes with a heap of their own.
@@ -219,7 +223,14 @@ impl Attacher {
             self.demand_v8(process, attached)?;
         }
         found.allocators = targets.allocators;
+        found.in_charge = self.in_charge(&mapped);
         Ok(found)
+    }
+
+    /// The allocator that malloc is of, among those of all mapped files.
+    fn in_charge(&self, mapped: &BTreeSet<FileId>) -> Option<AllocatorKind> {
+        let known = mapped.iter().filter_map(|file| self.known.get(file));
+        Some(in_charge(&known.flat_map(|one| &one.allocators).collect::<Vec<_>>())?.kind)
     }
 
     /// Where only V8 is to be watched, there must be one.

@@ -152,7 +152,7 @@ pub(super) fn dump_live(pipeline: &Pipeline, path: &std::path::Path) -> Result<(
         let age_s = (age_s * 100.0).round() / 100.0;
         LiveBlock { address: block.address, size: block.size, site: block.site, kind, age_s, pid }
     };
-    pipeline.for_each_block(|pid, age_s, block| blocks.push(live(SiteKind::Heap, pid, age_s, block)));
+    pipeline.for_each_block(|pid, age_s, kind, block| blocks.push(live(kind, pid, age_s, block)));
     pipeline.for_each_mapped_range(|pid, age_s, range| {
         blocks.push(live(SiteKind::Mapping, pid, age_s, range));
     });

@@ -41,7 +41,7 @@ impl Supervisor {
                 {
                     traced.process = process;
                     (traced.heaps, traced.pages) = (Heaps::default(), PageReader::default());
-                    traced.walks = Walks::default();
+                    traced.walks = Walks::of_new_image();
                     let comm = traced.process.comm.clone();
                     self.engine.tell(Fact::Renamed { process: index, comm });
                 }

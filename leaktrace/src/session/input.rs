@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    heap::{FoundBlocks, Rounding},
     output::{
         record::{EndReason, Header, MemoryLimit, Notice, RssSplit},
         walk_record::HeapWalkRecord,
@@ -144,6 +145,29 @@ pub enum Fact {
         /// When, in seconds since attach.
         t: f64,
     },
+    /// How the allocator of a process rounds up what it is asked for.
+    Rounding {
+        /// Index of the process.
+        process: u16,
+        /// The rule; none where it is not known.
+        rounding: Option<Rounding>,
+    },
+    /// The heap of a process is read from now on.
+    WalkBegins {
+        /// Index of the process.
+        process: u16,
+    },
+    /// Blocks from before the trace that were found there.
+    BlocksBefore {
+        /// Index of the process.
+        process: u16,
+        /// When the walk had ended, in seconds since attach.
+        t: f64,
+        /// The blocks.
+        blocks: FoundBlocks,
+        /// Whether more follow.
+        part: Part,
+    },
     /// The heap of a process was read from outside.
     HeapWalk {
         /// Index of the process.
@@ -175,6 +199,18 @@ pub enum Fact {
     },
 }
 
+/// A part of what a walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// More follow.
+    More,
+    /// The last one.
+    Last,
+    /// The heap could not be read: there is none.
+    GivenUp,
+}
+
 /// What was seen outside the ring at a tick.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tick {
@@ -202,7 +238,7 @@ pub struct ProcessUsage {
     /// The limit on memory that it will reach first. Recordings of earlier versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<MemoryLimit>,
-    /// Its resident pages by use, where it contains V8. Recordings of earlier versions do not have it.
+    /// Its resident pages by use, where it contains V8 or its heap is read. Recordings of earlier versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<Pages>,
     /// Its children that are not traced: asked for where `--children` was not given.

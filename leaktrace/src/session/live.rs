@@ -10,7 +10,7 @@ use super::{
     copies::Copies,
     engine::{Engine, Parts, Setup},
     follow::{process_facts, watch},
-    heap_walk::Layouts,
+    heap_walk::live::WalkPlan,
     input::Fact,
     js_sites::JsSites,
     launch::Launched,
@@ -133,7 +133,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         limits: Limits::new(),
         launched,
         js_sites,
-        heap_walk: Layouts::of(&options.capture.walks),
+        heap_walk: WalkPlan::of(&options.capture),
     };
     supervisor.tell_found(0, pid, &found, true);
     supervisor.processes.insert(0, Traced::new(process, returns, attached, None));

@@ -17,6 +17,7 @@ mod launch;
 mod limits;
 mod live;
 mod names;
+mod parts;
 mod pipeline;
 mod printer;
 mod ranking;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     event::{Batch, Cause, DecodeError, Event, LossCounts, OrderCheck},
-    heap::{Limits, Series, SiteIds, Tracker},
+    heap::{FoundBlocks, Limits, Series, SiteIds, Tracker},
     output::record::{
         EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord,
         Summary, Tick as TickRecord,
@@ -20,8 +20,9 @@ use crate::{
 use leaktrace_common::Header as RecordHeader;
 
 use super::{
-    input::{Fact, Input, Tick},
+    input::{Fact, Input, Part, Tick},
     names::Names,
+    parts::Parts,
     ranking::{self, View},
     slack::Slack,
     traced::{Traced, fragmentation, is_code, process_summary},
@@ -142,10 +143,24 @@ impl Pipeline {
                 self.js_samples(*process, *isolate, *t, born, gone);
             }
             Fact::JsIsolateEnded { process, isolate, t } => self.js_isolate_ended(*process, *isolate, *t),
+            Fact::Rounding { process, rounding } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.tracker.set_rounding(*rounding);
+                }
+            }
+            Fact::WalkBegins { process } => {
+                if let Some(traced) = self.processes.get_mut(process) {
+                    traced.tracker.walk_begins();
+                }
+            }
+            Fact::BlocksBefore { process, t, blocks, part } => {
+                self.blocks_before(*process, *t, blocks, *part, out);
+            }
             Fact::HeapWalk { process, walk } => {
                 if let Some(traced) = self.processes.get_mut(process) {
                     traced.fragmentation = fragmentation(walk);
-                    traced.slack.push(walk);
+                    traced.parts.walked(walk);
+                    traced.slack.push(walk, traced.tracker.totals().live_bytes);
                 }
                 out.push(Record::HeapWalk(walk.clone()));
             }
@@ -178,6 +193,7 @@ impl Pipeline {
             runtimes: Vec::new(),
             v8: V8State::new(self.v8_only),
             fragmentation: None,
+            parts: Parts::default(),
             slack: Slack::default(),
             watch: None,
             is_waiting,
@@ -250,6 +266,8 @@ impl Pipeline {
         // What it grew before says nothing about the new image.
         traced.watch = None;
         traced.forget_sizes();
+        // From its first allocation on everything is seen.
+        traced.parts.is_whole = true;
         if traced.is_waiting {
             traced.is_waiting = false;
             traced.tracker = fresh;
@@ -260,6 +278,24 @@ impl Pipeline {
         let message =
             "the process replaced its image (exec): its old heap is gone, tracing goes on in the new one";
         out.push(notice(t, traced.pid, Level::Info, "target_exec", message.to_owned()));
+    }
+
+    /// Takes over what a walk found of blocks that are older than the trace.
+    fn blocks_before(
+        &mut self,
+        process: u16,
+        t: f64,
+        blocks: &FoundBlocks,
+        part: Part,
+        out: &mut Vec<Record>,
+    ) {
+        let at_ns = self.at_ns(t);
+        let Some(traced) = self.processes.get_mut(&process) else { return };
+        if !traced.take_found(blocks, part, at_ns) {
+            let message =
+                "blocks from before the trace are not counted: too much was freed while the heap was read";
+            out.push(notice(t, traced.pid, Level::Warning, "before_attach_unknown", message.to_owned()));
+        }
     }
 
     fn symbols(
@@ -417,6 +453,9 @@ impl Pipeline {
             mapped: self.mappings.then(|| traced.mapped()),
             memory_limit: traced.usage.as_ref().and_then(|usage| usage.limit.clone()),
             fragmentation: traced.fragmentation.clone(),
+            internal_bytes: traced.tracker.rounding().map(|_| totals.internal_bytes),
+            before_attach: traced.before_attach().map(Box::new),
+            rss_parts: traced.parts.split(traced).map(Box::new),
             v8: traced.v8.tick(traced, self.t),
             losses: losses.clone(),
             overhead: overhead.clone(),

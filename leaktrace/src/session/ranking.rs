@@ -36,7 +36,10 @@ pub(super) fn largest(traced: &Traced, view: &View, now_ns: u64, names: &Names) 
     sites.sort_unstable_by_key(|one| key(one, view.sort));
     for site in &mut sites {
         site.growth_bytes_per_s = growth(traced, site.site);
-        site.function = names.get(site.site).and_then(SiteNames::function);
+        site.function = match site.kind {
+            SiteKind::BeforeAttach => Some("before attach".to_owned()),
+            _ => names.get(site.site).and_then(SiteNames::function),
+        };
         site.isolate = traced.tracker.sampled().isolate_of(site.site);
     }
     sites
@@ -102,7 +105,7 @@ fn candidates(traced: &Traced, view: &View, now_ns: u64) -> Vec<SiteTick> {
 
 fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
     let (blocks, mapped) = (traced.tracker.sites(), traced.tracker.mappings().sites());
-    let blocks = blocks.iter().map(|site| (SiteKind::Heap, site));
+    let blocks = blocks.iter().map(|site| (kind_of_blocks(traced, site.id), site));
     let mapped = mapped.iter().map(|site| (SiteKind::Mapping, site));
     let sampled = traced.tracker.sampled().sites().iter().map(|site| (SiteKind::Js, site));
     let seen = blocks.chain(mapped).chain(sampled).filter(|(_, site)| site.allocs > 0);
@@ -120,9 +123,15 @@ fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
     let old = old.into_iter().flat_map(|(kind, sums)| sums.into_iter().map(move |sum| (kind, sum)));
     old.filter_map(|(kind, old)| {
         let site = tracker.site(old.site)?;
+        let kind = if kind == SiteKind::Heap { kind_of_blocks(traced, site.id) } else { kind };
         Some(figures(kind, site, old.live_bytes, old.live_count, now_ns))
     })
     .collect()
+}
+
+/// Blocks from before the trace have a site of their own.
+fn kind_of_blocks(traced: &Traced, site: u32) -> SiteKind {
+    if traced.tracker.is_before(site) { SiteKind::BeforeAttach } else { SiteKind::Heap }
 }
 
 fn growth(traced: &Traced, site: u32) -> Option<f64> {

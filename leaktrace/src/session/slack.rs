@@ -22,7 +22,8 @@ struct Point {
     rss: u64,
     /// Bytes of the heap's pages in memory that are not handed out.
     free: u64,
-    trimmable: u64,
+    /// What `malloc_trim` gives back of it; `None` of an allocator whose heap cannot be read.
+    trimmable: Option<u64>,
 }
 
 /// The free memory of a heap over time.
@@ -33,16 +34,15 @@ pub(super) struct Slack {
 }
 
 impl Slack {
-    /// Takes a walk over.
-    pub(super) fn push(&mut self, walk: &HeapWalkRecord) {
-        let Some(heap) = &walk.heap else { return };
-        let found = &heap.fragmentation;
-        self.points.push(Point {
-            t: walk.t,
-            rss: walk.rss.rss_bytes,
-            free: found.compaction_bytes,
-            trimmable: found.trimmable_bytes,
-        });
+    /// Takes a walk over. `live_bytes` is what was allocated since attach and is live: of a heap that cannot be read, the
+    /// memory beyond it. That counts older blocks as free, but they only become fewer: it grows by no more than what is
+    /// really free.
+    pub(super) fn push(&mut self, walk: &HeapWalkRecord, live_bytes: u64) {
+        let (free, trimmable) = match &walk.heap {
+            Some(heap) => (heap.fragmentation.compaction_bytes, Some(heap.fragmentation.trimmable_bytes)),
+            None => (walk.rss.heap_bytes.saturating_sub(live_bytes), None),
+        };
+        self.points.push(Point { t: walk.t, rss: walk.rss.rss_bytes, free, trimmable });
         if self.points.len() > KEPT {
             let mut at = 0;
             self.points.retain(|_| {
@@ -50,7 +50,7 @@ impl Slack {
                 at % 2 == 1
             });
         }
-        self.advice.clone_from(&walk.advice);
+        self.advice = walk.advice.clone().or_else(|| keeps(&walk.allocator).map(str::to_owned));
     }
 
     /// Says how much of what the resident set grew is free memory within the heap, and that it is fragmentation where that
@@ -74,14 +74,14 @@ impl Slack {
         if share < MOST {
             return;
         }
-        let says = format!(
-            "{} of the heap's memory are free, {} of them in pieces that malloc_trim gives back",
-            bytes(last.free),
-            bytes(last.trimmable)
-        );
-        judgement
-            .evidence
-            .insert(1, Evidence { name: "heap_trimmable".to_owned(), value: last.trimmable as f64, says });
+        if let Some(trimmable) = last.trimmable {
+            let (free, value) = (bytes(last.free), trimmable as f64);
+            let says = format!(
+                "{free} of the heap's memory are free, {} of them in pieces that malloc_trim gives back",
+                bytes(trimmable)
+            );
+            judgement.evidence.insert(1, Evidence { name: "heap_trimmable".to_owned(), value, says });
+        }
         judgement.cause = Some(CAUSE.to_owned());
         if let Some(advice) = &self.advice {
             judgement.advice = Some(advice.clone());
@@ -96,6 +96,23 @@ impl Slack {
         let before = self.points.partition_point(|point| point.t <= since).saturating_sub(1);
         let first = *self.points.get(before)?;
         (first.t < last.t).then_some((first, last))
+    }
+}
+
+/// How an allocator whose heap cannot be read is told to keep less.
+fn keeps(allocator: &str) -> Option<&'static str> {
+    match allocator {
+        "jemalloc" => Some(
+            "jemalloc keeps freed pages for ten seconds and more, and gives them back only while the program allocates: \
+             MALLOC_CONF=background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0 gives them back sooner, \
+             narenas:N keeps threads in fewer arenas",
+        ),
+        "tcmalloc" => Some(
+            "tcmalloc gives freed pages back slowly: TCMALLOC_RELEASE_RATE=10 makes it faster, \
+             TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES bounds what threads keep",
+        ),
+        "mimalloc" => Some("MIMALLOC_PURGE_DELAY=0 makes mimalloc give freed pages back at once"),
+        _ => None,
     }
 }
 
@@ -126,7 +143,7 @@ mod tests {
     fn explained(walks: &[(f64, u64, u64)]) -> Judgement {
         let mut slack = Slack::default();
         for &(t, rss, free) in walks {
-            slack.push(&walk(t, rss << 20, free << 20));
+            slack.push(&walk(t, rss << 20, free << 20), 0);
         }
         let mut judgement = growing();
         slack.explain(&mut judgement);
@@ -161,10 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_heap_that_cannot_be_read_it_is_what_is_not_live() {
+        let mut slack = Slack::default();
+        for (t, heap_bytes, live) in [(0.0, 100, 10), (190.0, 300, 20)] {
+            let rss =
+                RssParts { rss_bytes: heap_bytes << 20, heap_bytes: heap_bytes << 20, ..RssParts::default() };
+            let allocator = "jemalloc".to_owned();
+            slack.push(&HeapWalkRecord { t, allocator, rss, ..HeapWalkRecord::default() }, live << 20);
+        }
+        let mut judgement = growing();
+        slack.explain(&mut judgement);
+        assert_eq!(share(&judgement), Some(0.95));
+        assert!(judgement.advice.is_some_and(|advice| advice.contains("dirty_decay_ms")));
+        assert!(judgement.evidence.iter().all(|evidence| evidence.name != "heap_trimmable"));
+    }
+
+    #[test]
     fn of_many_walks_the_first_stays() {
         let mut slack = Slack::default();
         for t in 0..1000_u32 {
-            slack.push(&walk(f64::from(t), u64::from(t), 0));
+            slack.push(&walk(f64::from(t), u64::from(t), 0), 0);
         }
         assert!(slack.points.len() <= KEPT && slack.points.first().is_some_and(|point| point.t == 0.0));
     }

@@ -12,7 +12,7 @@ use super::{
     attach::{Attached, Attacher, Found},
     clock::{Clock, own_cpu_s, own_peak_rss_bytes, own_rss_bytes},
     engine::{Engine, Happening},
-    heap_walk::{Layouts, live::Walks},
+    heap_walk::live::{WalkPlan, Walks},
     input::{Child, Fact, ProcessUsage, Tick},
     js_sites::{self, JsSites},
     launch::Launched,
@@ -23,11 +23,12 @@ use super::{
 use crate::{
     cli::TraceOptions,
     error::{ExitCode, Failure},
+    heap::Rounding,
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
     probe::plan::Returns,
     target::{
-        find, limit::Limits, pages::PageReader, process::Process, runtime::Runtime, system::System,
-        usage::Usage, v8::FoundBy,
+        allocator::AllocatorKind, find, limit::Limits, pages::PageReader, process::Process, runtime::Runtime,
+        system::System, usage::Usage, v8::FoundBy,
     },
     v8::inspector::JsEvent,
 };
@@ -85,7 +86,7 @@ pub(super) struct Supervisor {
     pub(super) launched: Option<Launched>,
     pub(super) js_sites: Option<JsSites>,
     /// Heaps of the C library are read, too.
-    pub(super) heap_walk: Option<Layouts>,
+    pub(super) heap_walk: Option<WalkPlan>,
 }
 
 /// The signals that end a trace.
@@ -155,6 +156,9 @@ impl Supervisor {
     /// Tells what a look brought; the first look's allocators stand in the header.
     pub(super) fn tell_found(&self, index: u16, pid: u32, found: &Found, is_first: bool) {
         self.engine.tell(Fact::Costs { ns: found.costs() });
+        if let Some(kind) = found.in_charge {
+            self.engine.tell(Fact::Rounding { process: index, rounding: rounding(kind) });
+        }
         if !found.runtimes.is_empty() {
             let names = found.runtimes.iter().map(|runtime| runtime.name.to_owned()).collect();
             self.engine.tell(Fact::Runtimes { process: index, names });
@@ -225,7 +229,7 @@ impl Supervisor {
         let (cpu, at) = self.own_cpu;
         let cpu_now = own_cpu_s();
         self.own_cpu = (cpu_now, t);
-        let (limits, children) = (&mut self.limits, self.children);
+        let (limits, children, heap_walk) = (&mut self.limits, self.children, self.heap_walk.is_some());
         let usage = |(&process, traced): (&u16, &mut Traced)| {
             let pid = traced.process.pid;
             let usage = Usage::read(pid).ok()?;
@@ -241,7 +245,8 @@ impl Supervisor {
                 headroom_bytes: limit.headroom_bytes,
             });
             let untraced_children = if children { Vec::new() } else { children_of(pid) };
-            let pages = (!traced.attached.v8().is_empty()).then(|| traced.pages.read(pid)).flatten();
+            let wants_pages = heap_walk || !traced.attached.v8().is_empty();
+            let pages = wants_pages.then(|| traced.pages.read(pid)).flatten();
             Some(ProcessUsage { process, rss_bytes: usage.rss_bytes, split, limit, pages, untraced_children })
         };
         let processes = self.processes.iter_mut().filter_map(usage).collect();
@@ -295,6 +300,15 @@ impl Supervisor {
         }
         all.detach_now();
         finished
+    }
+}
+
+/// How an allocator rounds up, where that is known from outside.
+const fn rounding(kind: AllocatorKind) -> Option<Rounding> {
+    match kind {
+        AllocatorKind::Glibc => Some(Rounding::Glibc),
+        AllocatorKind::Jemalloc => Some(Rounding::Jemalloc),
+        _ => None,
     }
 }
 

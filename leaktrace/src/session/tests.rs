@@ -238,7 +238,7 @@ fn names_are_wanted_for_sites_without_any_and_cut_at_what_is_no_code() {
     assert_eq!(pipeline.unnamed_sites(), [(0, 2, vec![0x3030, 0x2020]), (0, 1, vec![0x1010, 0x2020])]);
     assert!(pipeline.knows_code(0, 0x1000) && !pipeline.knows_code(0, 0x9000));
     let mut blocks = Vec::new();
-    pipeline.for_each_block(|pid, _, block| blocks.push((pid, block.address, block.size)));
+    pipeline.for_each_block(|pid, _, _, block| blocks.push((pid, block.address, block.size)));
     blocks.sort_unstable();
     assert_eq!(blocks, [(PID, 0xa000, 100), (PID, 0xb000, 300)]);
 }
@@ -433,7 +433,7 @@ proptest! {
         for input in &inputs {
             pipeline.step(input, &mut records);
             pipeline.unnamed_sites();
-            pipeline.for_each_block(|_, age, _| assert!(age >= 0.0));
+            pipeline.for_each_block(|_, age, _, _| assert!(age >= 0.0));
             pipeline.last_tick();
             pipeline.stacks();
         }

@@ -1,17 +1,19 @@
 //! One process of a trace: its heap, and what was told of it.
 
 use super::{
+    input::Part,
     input::ProcessUsage,
     names::Names,
+    parts::Parts,
     slack::Slack,
     v8::V8State,
     watch::{ChildUsage, Finding, Observed, Watch},
 };
 use crate::{
-    heap::{Series, Site, Tracker},
+    heap::{FoundBlocks, Series, Site, Tracker},
     output::{
-        record::{Fragmentation, Mapped, ProcessSummary},
-        walk_record::HeapWalkRecord,
+        record::{BeforeAttach, Fragmentation, Mapped, ProcessSummary},
+        walk_record::{HeapSize, HeapWalkRecord},
     },
     symbol::Frame,
     verdict::Samples,
@@ -33,6 +35,8 @@ pub(super) struct Traced {
     pub(super) v8: V8State,
     /// How its heap is used, by the last walk through it.
     pub(super) fragmentation: Option<Fragmentation>,
+    /// What its resident set is made of.
+    pub(super) parts: Parts,
     /// The free memory of its heap over time.
     pub(super) slack: Slack,
     /// From the first tick on.
@@ -144,6 +148,39 @@ impl Traced {
         self.tracker.totals().live_bytes.saturating_add(mapped)
     }
 
+    /// Takes over blocks from before the trace; `false` where they cannot be trusted.
+    pub(super) fn take_found(&mut self, blocks: &FoundBlocks, part: Part, now_ns: u64) -> bool {
+        let mut is_taken = true;
+        if !blocks.is_empty() {
+            is_taken = self.tracker.take_found(blocks, now_ns);
+            self.parts.is_whole = is_taken;
+        }
+        if part != Part::More {
+            self.tracker.walk_ended();
+            // What was there before they were known is not to be compared with what is known now.
+            self.watch = None;
+            self.resident = Series::default();
+            self.accounted = Series::default();
+        }
+        is_taken
+    }
+
+    /// The blocks from before the trace, as the output shows them.
+    pub(super) fn before_attach(&self) -> Option<BeforeAttach> {
+        let (id, sizes) = self.tracker.before()?;
+        let (site, totals) = (self.tracker.site(id)?, self.tracker.totals());
+        let sizes =
+            sizes.iter().map(|(up_to, class)| HeapSize { up_to, count: class.blocks, bytes: class.bytes });
+        Some(BeforeAttach {
+            site: id,
+            found_bytes: totals.found_bytes,
+            found_count: totals.found_count,
+            live_bytes: site.live_bytes,
+            live_count: site.live_count,
+            sizes: sizes.collect(),
+        })
+    }
+
     /// The process is gone: histories are not needed any more.
     pub(super) fn close(&mut self) {
         self.tracker.close();
@@ -155,6 +192,7 @@ impl Traced {
         self.resident = Series::default();
         self.accounted = Series::default();
         self.fragmentation = None;
+        self.parts = Parts::default();
         self.slack = Slack::default();
     }
 

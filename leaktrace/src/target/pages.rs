@@ -25,6 +25,44 @@ pub struct Pages {
     pub stack_bytes: u64,
     /// Pages of the C library's allocator.
     pub allocator_bytes: u64,
+    /// Mapped files, with what the program changed of them. Recordings of earlier versions do not have this and what follows.
+    #[serde(default)]
+    pub file_bytes: u64,
+    /// Memory without a file that is neither a stack nor the C library's.
+    #[serde(default)]
+    pub anonymous_bytes: u64,
+    /// Of that, what may be written.
+    #[serde(default)]
+    pub written_bytes: u64,
+    /// Bytes that are swapped out, in none of the above.
+    #[serde(default)]
+    pub swap_bytes: u64,
+    /// All that is in memory.
+    #[serde(default)]
+    pub rss_bytes: u64,
+}
+
+impl Pages {
+    /// Adds mappings up. The C library's pages are those of `[heap]` and of its arenas; those of other allocators cannot be
+    /// told from the rest.
+    pub fn of(areas: &[Area]) -> Self {
+        let mut pages = Self::default();
+        for area in areas {
+            let kind = match area.kind {
+                AreaKind::Brk | AreaKind::Arena => &mut pages.allocator_bytes,
+                AreaKind::Stack => &mut pages.stack_bytes,
+                AreaKind::File => &mut pages.file_bytes,
+                AreaKind::Anonymous => &mut pages.anonymous_bytes,
+            };
+            *kind = kind.saturating_add(area.resident);
+            if area.kind == AreaKind::Anonymous && area.is_writable {
+                pages.written_bytes = pages.written_bytes.saturating_add(area.resident);
+            }
+            pages.swap_bytes = pages.swap_bytes.saturating_add(area.swapped);
+            pages.rss_bytes = pages.rss_bytes.saturating_add(area.resident);
+        }
+        pages
+    }
 }
 
 /// Reads the pages of one process, as often as costs it next to nothing.
@@ -40,25 +78,11 @@ impl PageReader {
     pub fn read(&mut self, pid: u32) -> Option<Pages> {
         let begin = Instant::now();
         if self.next.is_none_or(|next| next <= begin) {
-            self.last = pages(pid);
+            self.last = areas(pid).ok().map(|areas| Pages::of(&areas));
             self.next = begin.checked_add(begin.elapsed() * REST);
         }
         self.last
     }
-}
-
-/// Resident pages by use. glibc's are those of `[heap]` and of its arenas; of other allocators they cannot be told
-/// from the rest.
-fn pages(pid: u32) -> Option<Pages> {
-    let mut pages = Pages::default();
-    for area in areas(pid).ok()? {
-        if area.kind == AreaKind::Stack {
-            pages.stack_bytes = pages.stack_bytes.saturating_add(area.resident);
-        } else if matches!(area.kind, AreaKind::Brk | AreaKind::Arena) {
-            pages.allocator_bytes = pages.allocator_bytes.saturating_add(area.resident);
-        }
-    }
-    Some(pages)
 }
 
 /// What a mapping is, by what `/proc/PID/smaps` tells of it and its neighbours.

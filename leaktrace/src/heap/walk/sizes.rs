@@ -23,11 +23,26 @@ impl Default for SizeClasses {
 }
 
 impl SizeClasses {
-    pub(super) fn add(&mut self, usable: u64) {
+    /// One block more.
+    pub fn add(&mut self, usable: u64) {
+        let class = self.class(usable);
+        class.blocks += 1;
+        class.bytes = class.bytes.saturating_add(usable);
+    }
+
+    /// One block less.
+    pub fn remove(&mut self, usable: u64) {
+        let class = self.class(usable);
+        class.blocks = class.blocks.saturating_sub(1);
+        class.bytes = class.bytes.saturating_sub(usable);
+    }
+
+    fn class(&mut self, usable: u64) -> &mut SizeClass {
         let power = usable.max(1).checked_next_power_of_two().map_or(CLASSES, |power| power.ilog2() as usize);
-        if let Some(class) = self.0.get_mut(power.min(CLASSES - 1)) {
-            class.blocks += 1;
-            class.bytes += usable;
+        let [first, others @ ..] = &mut self.0;
+        match power.min(CLASSES - 1).checked_sub(1).and_then(|index| others.get_mut(index)) {
+            Some(class) => class,
+            None => first,
         }
     }
 

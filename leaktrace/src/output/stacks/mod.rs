@@ -77,6 +77,8 @@ pub enum Missing {
     OuterFrames,
     /// The stack could not be taken.
     Stack,
+    /// It was allocated before the trace.
+    BeforeAttach,
     /// All call sites beyond the limit.
     FurtherSites,
     /// All call sites of a process that ended long ago.
@@ -88,6 +90,7 @@ impl Missing {
         match self {
             Self::OuterFrames => "[outer frames missing]",
             Self::Stack => "[no stack]",
+            Self::BeforeAttach => "[before attach]",
             Self::FurtherSites => "[further call sites]",
             Self::EndedProcess => "[process that ended long ago]",
         }
@@ -123,7 +126,7 @@ impl StackSample<'_> {
     fn names(&self, several: bool) -> Vec<Cow<'_, str>> {
         let process = several.then(|| Cow::Owned(self.process()));
         let kind = match self.kind {
-            SiteKind::Heap => None,
+            SiteKind::Heap | SiteKind::BeforeAttach => None,
             SiteKind::Mapping => Some("[mapped]"),
             SiteKind::Js => Some("[JavaScript, sampled]"),
         };
@@ -167,7 +170,10 @@ fn folded_name(name: &str) -> String {
     let number = plain
         .rfind(' ')
         .filter(|&space| plain.bytes().skip(space + 1).all(|byte| byte.is_ascii_digit() || byte == b'.'));
-    // And a line that begins so is a comment.
+    // And a line that begins so is a comment; what follows a name is a space.
+    if plain == "#" {
+        plain.push('_');
+    }
     for space in number.into_iter().chain(plain.starts_with("# ").then_some(1)) {
         plain.replace_range(space..=space, "_");
     }

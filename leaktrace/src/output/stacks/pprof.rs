@@ -90,7 +90,7 @@ impl<'a> Builder<'a> {
         let value = value.map(|value| i64::try_from(value).unwrap_or(i64::MAX)).into();
         let mut label = vec![self.label("process", &sample.process())];
         match sample.kind {
-            SiteKind::Heap => {}
+            SiteKind::Heap | SiteKind::BeforeAttach => {}
             SiteKind::Mapping => label.push(self.label("kind", "mapped")),
             SiteKind::Js => label.push(self.label("kind", "javascript")),
         }

@@ -162,7 +162,7 @@ fn a_name() -> impl Strategy<Value = String> {
         2 => prop::collection::vec(any::<u8>(), 0..12).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         2 => any::<String>(),
         1 => Just("_ZN".repeat(33_000)),
-        2 => prop_oneof![Just("f"), Just("f 1"), Just("f(int)"), Just("# f"), Just("-->"), Just("]]>"), Just("")].prop_map(str::to_owned),
+        2 => prop_oneof![Just("f"), Just("f 1"), Just("f(int)"), Just("# f"), Just("#"), Just("-->"), Just("]]>"), Just("")].prop_map(str::to_owned),
     ]
 }
 

@@ -7,7 +7,7 @@ use crate::output::escape::cut_end;
 
 const TERMS: [(&str, &str); 21] = [
     ("live", "allocated since leaktrace attached and not freed yet. Memory from"),
-    ("", "before is not counted: a leak is what keeps growing from now on"),
+    ("", "before counts only with --heap-walk, at a call site of its own"),
     ("growth", "change of live bytes a second; a cache grows too while it fills"),
     ("verdict", "leak, suspect (young growth, or one jump that stays) or bounded,"),
     ("", "with its pattern, and how sure it is. Empty: never suspicious"),
@@ -24,7 +24,7 @@ const TERMS: [(&str, &str); 21] = [
     ("", ""),
     ("↑ ↓", "select a call site; PgUp and PgDn go ten at once"),
     ("enter", "its full stack with the evidence for its verdict, and back"),
-    ("s, g", "next order of call sites; next history: live, resident, scattered"),
+    ("s, g", "next order of call sites; next history: live, resident, scattered, slack"),
     ("p", "hold the picture; tracing goes on"),
     ("q, Ctrl-C", "end the trace, with a summary"),
 ];

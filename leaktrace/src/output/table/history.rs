@@ -15,6 +15,8 @@ pub(super) enum Graph {
     Resident,
     /// Memory within the heap that is free and scattered (`--heap-walk`).
     Scattered,
+    /// Memory of the heap that is not live (`--heap-walk`).
+    Slack,
 }
 
 impl Graph {
@@ -23,7 +25,8 @@ impl Graph {
         match self {
             Self::Live => Self::Resident,
             Self::Resident => Self::Scattered,
-            Self::Scattered => Self::Live,
+            Self::Scattered => Self::Slack,
+            Self::Slack => Self::Live,
         }
     }
 
@@ -33,6 +36,7 @@ impl Graph {
             Self::Live => "history",
             Self::Resident => "resident",
             Self::Scattered => "scattered",
+            Self::Slack => "slack",
         }
     }
 }
@@ -43,6 +47,7 @@ pub(super) struct Histories {
     live: History,
     resident: History,
     scattered: History,
+    slack: History,
 }
 
 impl Histories {
@@ -52,6 +57,7 @@ impl Histories {
             Graph::Live => &self.live,
             Graph::Resident => &self.resident,
             Graph::Scattered => &self.scattered,
+            Graph::Slack => &self.slack,
         }
     }
 
@@ -60,10 +66,14 @@ impl Histories {
         let sum = |figures: &mut dyn Iterator<Item = u64>| figures.fold(0, u64::saturating_add);
         self.live.push(t, sum(&mut ticks.clone().map(|tick| tick.live_bytes)));
         self.resident.push(t, sum(&mut ticks.clone().filter_map(|tick| tick.rss_bytes)));
-        let walked = ticks.filter_map(|tick| tick.fragmentation.as_ref());
+        let walked = ticks.clone().filter_map(|tick| tick.fragmentation.as_ref());
         let mut scattered = walked.map(|found| found.compaction_bytes).peekable();
         if scattered.peek().is_some() {
             self.scattered.push(t, sum(&mut scattered));
+        }
+        let mut slack = ticks.filter_map(|tick| tick.rss_parts.as_ref()?.slack_bytes).peekable();
+        if slack.peek().is_some() {
+            self.slack.push(t, sum(&mut slack));
         }
     }
 }
@@ -158,7 +168,7 @@ mod tests {
         histories.push(1.0, [tick(Some(100)), tick(None)].iter());
         assert_eq!(histories.get(Graph::Resident).highest(), 100);
         assert!(histories.get(Graph::Scattered).is_empty() && !histories.get(Graph::Live).is_empty());
-        assert_eq!(Graph::Live.next().next().next(), Graph::Live);
+        assert_eq!(Graph::Live.next().next().next().next(), Graph::Live);
     }
 
     #[test]

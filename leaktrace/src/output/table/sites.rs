@@ -158,7 +158,7 @@ fn figures(row: Row<'_>, chosen: bool, model: &Model, width: usize) -> Line<'sta
     spans.extend(columns_for(width, model.sort).iter().map(|column| column.cell(row, palette)));
     let used: usize = spans.iter().map(Span::width).sum();
     let kind = match row.figures.kind {
-        SiteKind::Heap => "",
+        SiteKind::Heap | SiteKind::BeforeAttach => "",
         SiteKind::Mapping => " (mapped)",
         SiteKind::Js => " (js)",
     };

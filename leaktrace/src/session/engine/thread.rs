@@ -337,7 +337,7 @@ impl Until {
 const fn older_events_until(fact: &Fact) -> Option<f64> {
     match fact {
         Fact::Tick(tick) | Fact::End { tick, .. } => Some(tick.t),
-        Fact::Gone { t, .. } => Some(*t),
+        Fact::Gone { t, .. } | Fact::BlocksBefore { t, .. } => Some(*t),
         _ => None,
     }
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    cli::WalkOptions,
     error::{ExitCode, Failure},
     heap::walk::{Layout, layout_of},
     target::{
-        allocator::{Allocator, AllocatorKind, DiscoverOptions, discover},
+        allocator::{Allocator, AllocatorKind, DiscoverOptions, discover, in_charge},
         elf::Object,
         glibc::{self, Variables},
         maps::Mapping,
@@ -17,7 +16,7 @@ use crate::{
 
 /// Which versions of the C library are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::session) enum Layouts {
+pub(super) enum Layouts {
     /// Those that were tested.
     Tested,
     /// All that are known.
@@ -27,11 +26,6 @@ pub(in crate::session) enum Layouts {
 impl Layouts {
     pub(super) const fn chosen(untested_too: bool) -> Self {
         if untested_too { Self::Known } else { Self::Tested }
-    }
-
-    /// For the walks of a trace, where it has any.
-    pub(in crate::session) fn of(options: &WalkOptions) -> Option<Self> {
-        options.heap_walk.then(|| Self::chosen(options.heap_walk_untested))
     }
 }
 
@@ -59,7 +53,7 @@ impl Ground {
     /// Looks for the allocator; a C library whose heap may not be read is refused.
     pub(super) fn of(process: &Process, maps: &[Mapping], layouts: Layouts) -> Result<Self, Failure> {
         let discovery = discover(process, maps, &DiscoverOptions::default())?;
-        let (allocator, libc) = match in_charge(&discovery.allocators) {
+        let (allocator, libc) = match in_charge(&discovery.allocators.iter().collect::<Vec<_>>()) {
             Some(libc) if libc.kind == AllocatorKind::Glibc => {
                 let (object, layout) = (Arc::clone(&libc.object), layout(process.pid, libc, layouts)?);
                 let variables = Variables::of(&object, maps);
@@ -69,19 +63,6 @@ impl Ground {
         };
         Ok(Self { allocator, libc, has_runtime: !discovery.runtimes.is_empty() })
     }
-}
-
-/// The allocator that the program's malloc is of. One that defines malloc itself stands before the C library's; one that
-/// has other names is used beside it.
-fn in_charge(allocators: &[Allocator]) -> Option<&Allocator> {
-    let is_other = |allocator: &&Allocator| {
-        let mut functions = allocator.functions.iter();
-        let is_malloc = |name: &String| name == "malloc";
-        allocator.kind != AllocatorKind::Glibc
-            && functions.any(|function| is_malloc(&function.symbol) || function.aliases.iter().any(is_malloc))
-    };
-    let libc = || allocators.iter().find(|allocator| allocator.kind == AllocatorKind::Glibc);
-    allocators.iter().find(is_other).or_else(libc).or(allocators.first())
 }
 
 fn layout(pid: u32, libc: &Allocator, layouts: Layouts) -> Result<&'static Layout, Failure> {

@@ -5,27 +5,26 @@ mod ground;
 pub(super) mod live;
 mod reader;
 mod roots;
-mod rss;
 mod told;
 
 use std::io;
 use std::time::Instant;
 
 use self::advice::advice;
-pub(super) use self::ground::Layouts;
-use self::ground::{Ground, Libc};
+use self::ground::{Ground, Layouts, Libc};
 use self::reader::Reader;
 use self::roots::FoundBy;
 use self::told::Walked;
+use super::parts::{HeapPages, split};
 use super::printer::Printer;
 use crate::{
     cli::{GeneralOptions, HeapwalkOptions},
     error::{ExitCode, Failure},
-    heap::walk::{HeapWalk, walk},
+    heap::walk::{HeapWalk, WalkedBlock, walk},
     output::{record::Record, walk_record::HeapWalkRecord, walk_text::heap_walk},
     target::{
         maps::Mapping,
-        pages::{Area, areas},
+        pages::{Area, Pages, areas},
         process::Process,
         resident::ResidentMemory,
     },
@@ -39,7 +38,7 @@ pub(super) fn run(options: &HeapwalkOptions, general: &GeneralOptions) -> Result
     let process = Process::open(options.pid)?;
     let maps = maps_of(&process)?;
     let ground = Ground::of(&process, &maps, Layouts::chosen(options.heap_walk_untested))?;
-    let record = walk_process(&process, &maps, &ground)?;
+    let (record, _) = walk_process(&process, &maps, &ground, &mut |_| {})?;
     let mut printer = Printer::open(options.format, general, COLUMNS);
     printer.print(|look| heap_walk(&record, look), || vec![Record::HeapWalk(Box::new(record.clone()))])
 }
@@ -48,7 +47,14 @@ fn maps_of(process: &Process) -> Result<Vec<Mapping>, Failure> {
     process.maps().map_err(|error| unreadable(process.pid, &error))
 }
 
-fn walk_process(process: &Process, maps: &[Mapping], ground: &Ground) -> Result<HeapWalkRecord, Failure> {
+/// Reads it once; each block that is handed out or in a thread's cache is shown to `visit`. Which are in a cache comes with
+/// the record.
+fn walk_process(
+    process: &Process,
+    maps: &[Mapping],
+    ground: &Ground,
+    visit: &mut dyn FnMut(WalkedBlock),
+) -> Result<(HeapWalkRecord, Option<HeapWalk>), Failure> {
     let begin = Instant::now();
     let areas = areas(process.pid).map_err(|error| unreadable(process.pid, &error))?;
     let mut record = HeapWalkRecord {
@@ -59,15 +65,19 @@ fn walk_process(process: &Process, maps: &[Mapping], ground: &Ground) -> Result<
     };
     let mut walked = None;
     if let Some(libc) = &ground.libc {
-        let (heap, found_by) = walk_heap(process, maps, &areas, libc)?;
+        let (heap, found_by) = walk_heap(process, maps, &areas, libc, visit)?;
         let figures = Walked { layout: libc.layout, found_by, heap: &heap }.figures();
         record.advice = advice(&figures);
         (record.heap, walked) = (Some(figures), Some(heap));
     }
-    let heap = walked.as_ref().map_or(rss::Heap::Unknown, rss::Heap::Walked);
-    record.rss = rss::split(&areas, heap, ground.has_runtime);
+    let heap = match &walked {
+        Some(walk) => HeapPages::Walked { mapped_resident_bytes: walk.mapped.resident_bytes },
+        None => HeapPages::Unknown,
+    };
+    let live = record.heap.as_ref().map(|heap| heap.live_bytes);
+    record.rss = split(&Pages::of(&areas), heap, ground.has_runtime, live);
     record.walk_ms = begin.elapsed().as_secs_f64() * 1000.0;
-    Ok(record)
+    Ok((record, walked))
 }
 
 fn walk_heap(
@@ -75,6 +85,7 @@ fn walk_heap(
     maps: &[Mapping],
     areas: &[Area],
     libc: &Libc,
+    visit: &mut dyn FnMut(WalkedBlock),
 ) -> Result<(HeapWalk, FoundBy), Failure> {
     let pid = process.pid;
     let memory = ResidentMemory::open(pid, areas).map_err(|error| unreadable(pid, &error))?;
@@ -87,7 +98,7 @@ fn walk_heap(
         );
         return Err(Failure::new(ExitCode::Unsupported, message));
     };
-    let walked = walk(&mut reader, libc.layout, &roots, &mut |_| {});
+    let walked = walk(&mut reader, libc.layout, &roots, visit);
     if !process.is_alive() || !reader.0.is_same_program(roots.main_arena) {
         let message = format!("process {pid} ended, or ran another program, while its heap was read");
         return Err(Failure::new(ExitCode::NoSuchProcess, message));

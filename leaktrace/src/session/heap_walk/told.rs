@@ -38,6 +38,7 @@ impl Walked<'_> {
             live_count: blocks().map(|class| class.blocks).sum::<u64>().saturating_sub(heap.caches.blocks),
             mapped_count: heap.mapped.blocks,
             mapped_bytes: heap.mapped.bytes,
+            mapped_resident_bytes: heap.mapped.resident_bytes,
             mapped_recorded_count: heap.mapped.recorded_blocks,
             mapped_recorded_bytes: heap.mapped.recorded_bytes,
             fragmentation: HeapFragmentation::default(),

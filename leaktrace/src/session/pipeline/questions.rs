@@ -9,6 +9,7 @@ use super::{
 use crate::{
     cli::Sort,
     heap::Block,
+    output::record::SiteKind,
     output::{
         record::{Level, Record},
         verdict::VerdictRecord,
@@ -39,13 +40,15 @@ impl Pipeline {
         self.verdicts.alarms(&self.processes, &self.names)
     }
 
-    /// Calls `f` with the process id and age in seconds of every live block.
-    pub fn for_each_block(&self, mut f: impl FnMut(u32, f64, Block)) {
+    /// Calls `f` with the process id, age in seconds and kind of every live block.
+    pub fn for_each_block(&self, mut f: impl FnMut(u32, f64, SiteKind, Block)) {
         let now = self.now_ns();
         for traced in self.processes.values() {
+            let before = traced.tracker.before().map(|(site, _)| site);
             traced.tracker.for_each_block(|block| {
                 let age = now.saturating_sub(block.birth_ns) as f64 / 1e9;
-                f(traced.pid, age, block);
+                let kind = if before == Some(block.site) { SiteKind::BeforeAttach } else { SiteKind::Heap };
+                f(traced.pid, age, kind, block);
             });
         }
     }

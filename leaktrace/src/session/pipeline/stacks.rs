@@ -57,13 +57,16 @@ impl Pipeline {
                 None => (site.live_bytes, site.live_count),
                 Some(old) => old.get(&site.id).map_or((0, 0), |old| (old.live_bytes, old.live_count)),
             };
-            let values =
-                Values { live_count, live_bytes, allocs: site.allocs, alloc_bytes: site.alloc_bytes };
+            let is_before = traced.tracker.is_before(site.id);
+            // What was allocated before is none of what was allocated since.
+            let (allocs, alloc_bytes) = if is_before { (0, 0) } else { (site.allocs, site.alloc_bytes) };
+            let values = Values { live_count, live_bytes, allocs, alloc_bytes };
             let frames = match self.names.get(site.id) {
                 Some(names) => Cow::Borrowed(names.outwards()),
                 None => site.frames().iter().map(|&address| bare.frame(address)).collect(),
             };
             let missing = match site.id {
+                _ if is_before => Some(Missing::BeforeAttach),
                 OVERFLOW_SITE | MAPPING_OVERFLOW_SITE => Some(Missing::FurtherSites),
                 _ if frames.is_empty() => Some(Missing::Stack),
                 _ => site.truncated.then_some(Missing::OuterFrames),

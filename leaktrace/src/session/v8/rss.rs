@@ -224,7 +224,7 @@ mod tests {
 
     fn usage(rss: u64) -> ProcessUsage {
         let split = RssSplit { file_bytes: 10 << 20, ..RssSplit::default() };
-        let pages = Pages { stack_bytes: 1 << 20, allocator_bytes: 20 << 20 };
+        let pages = Pages { stack_bytes: 1 << 20, allocator_bytes: 20 << 20, ..Pages::default() };
         ProcessUsage { rss_bytes: rss, split, pages: Some(pages), ..ProcessUsage::default() }
     }
 

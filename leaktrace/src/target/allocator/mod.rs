@@ -276,3 +276,17 @@ fn is_prefixed(found: &FoundFunction, prefix: &str) -> bool {
 fn unsupported(message: String) -> Failure {
     Failure::new(ExitCode::Unsupported, message)
 }
+
+/// The allocator that the program's malloc is of. One that defines malloc itself stands before the C library's; one that
+/// has other names is used beside it.
+pub fn in_charge<'a>(allocators: &[&'a Allocator]) -> Option<&'a Allocator> {
+    let all = || allocators.iter().copied();
+    let is_other = |allocator: &&Allocator| {
+        let mut functions = allocator.functions.iter();
+        let is_malloc = |name: &String| name == "malloc";
+        allocator.kind != AllocatorKind::Glibc
+            && functions.any(|function| is_malloc(&function.symbol) || function.aliases.iter().any(is_malloc))
+    };
+    let libc = || all().find(|allocator| allocator.kind == AllocatorKind::Glibc);
+    all().find(is_other).or_else(libc).or_else(|| all().next())
+}

@@ -1,5 +1,6 @@
 //! The heap of a process, read from outside.
 
+mod before;
 mod figures;
 mod scattered;
 mod traced;
@@ -15,7 +16,8 @@ use serde_json::Value;
 use crate::Case;
 pub(crate) use traced::WAITING;
 
-pub(crate) const CASES: &[&[Case]] = &[figures::CASES, scattered::CASES, whole::CASES, traced::CASES];
+pub(crate) const CASES: &[&[Case]] =
+    &[figures::CASES, scattered::CASES, whole::CASES, traced::CASES, before::CASES];
 
 /// With the C library in the directory that `LEAKTRACE_TEST_LIBC` names, if it is set.
 fn victim(workers: u32) -> Result<Victim> {
