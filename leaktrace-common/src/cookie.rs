@@ -105,6 +105,8 @@ pub struct Cookie {
     pub pointer: Argument,
     /// Index of the process.
     pub process: u16,
+    /// It never calls another function that is probed: where its block is not wanted its return need not be seen.
+    pub is_leaf: bool,
 }
 
 impl Cookie {
@@ -115,6 +117,7 @@ impl Cookie {
             | ((self.size as u64) << 12)
             | ((self.count as u64) << 15)
             | ((self.pointer as u64) << 18)
+            | ((self.is_leaf as u64) << 21)
             | ((self.process as u64) << 24)
     }
 
@@ -126,6 +129,7 @@ impl Cookie {
             size: Argument::from_bits(bits >> 12),
             count: Argument::from_bits(bits >> 15),
             pointer: Argument::from_bits(bits >> 18),
+            is_leaf: bits >> 21 & 1 == 1,
             process: (bits >> 24) as u16,
         }
     }
@@ -153,7 +157,8 @@ mod tests {
                 let count = arguments[(index + 1) % arguments.len()];
                 let pointer = arguments[(index + 2) % arguments.len()];
                 for (function, process) in [(0, 0), (1, u16::MAX), (u8::MAX, 1)] {
-                    let cookie = Cookie { function, role, size, count, pointer, process };
+                    let is_leaf = process == 1;
+                    let cookie = Cookie { function, role, size, count, pointer, process, is_leaf };
                     assert_eq!(Cookie::from_bits(cookie.to_bits()), cookie);
                 }
             }

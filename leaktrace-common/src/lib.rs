@@ -9,6 +9,7 @@ mod cookie;
 mod copy;
 mod loss;
 mod record;
+pub mod sampling;
 
 pub use cookie::{Argument, Cookie, Role};
 pub use copy::{AMBIGUOUS, CODE_WORDS, COPY_LIMIT, CodePages, RECHECK_EVERY, Reason, Rule, code_bit};
@@ -19,13 +20,15 @@ pub use record::{
 };
 
 /// Version of everything in this crate; the loader refuses an object that was built from another one.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// The stack hash of an allocation whose stack could not be taken.
 pub const NO_STACK: u64 = 0;
 
 /// Names of the BPF maps, as the loader asks for them.
 pub mod maps {
+    /// Addresses of sampled blocks (hash set); one entry where everything is traced.
+    pub const SAMPLED: &str = "SAMPLED";
     /// Ring buffer of records.
     pub const EVENTS: &str = "EVENTS";
     /// Per-thread call slots (hash).

@@ -32,11 +32,13 @@ pub enum Loss {
     RingFullGc = 12,
     /// No room to remember that a thread asks V8 for a size: the size is not seen.
     MeasuresFull = 13,
+    /// No room to remember that a block was sampled: the sample is left out.
+    SampledFull = 14,
 }
 
 impl Loss {
     /// How many causes there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -54,6 +56,7 @@ impl Loss {
         Self::RingFullMapping,
         Self::RingFullGc,
         Self::MeasuresFull,
+        Self::SampledFull,
     ];
 
     /// The name of the counter in the output.
@@ -73,6 +76,7 @@ impl Loss {
             Self::RingFullMapping => "ring_full_mappings",
             Self::RingFullGc => "ring_full_gc",
             Self::MeasuresFull => "gc_measures_full",
+            Self::SampledFull => "samples_full",
         }
     }
 }

@@ -256,6 +256,16 @@ pub struct CallSlot {
     pub active: u32,
     /// Cookie of the call under way.
     pub cookie: u64,
+    /// Bytes that the thread will allocate before the next sample; 0 before the first. See [`crate::sampling`].
+    pub until_sample: u64,
+    /// 1 where the block of the call under way is to be told: it is large enough, and a sample where samples are taken.
+    pub wanted: u32,
+    /// 1 where the call under way moves a block that was told.
+    pub moves: u32,
+    /// 1 where the block of the `operator new` under way is to be told.
+    pub new_wanted: u32,
+    /// Nothing.
+    pub padding: u32,
 }
 
 /// What a thread's mapping call asked for, kept from its entry to its return (value of the MAPPING_CALLS map).
@@ -300,7 +310,7 @@ const _: () = {
     assert!(size_of::<FreeRecord>() == 24);
     assert!(size_of::<LifecycleRecord>() == 24);
     assert!(size_of::<StackRecord>() == 32 + 8 * MAX_FRAMES);
-    assert!(size_of::<CallSlot>() == 96);
+    assert!(size_of::<CallSlot>() == 120);
     assert!(size_of::<MappingRecord>() == 48);
     assert!(size_of::<RangeRecord>() == 32);
     assert!(size_of::<MappingSlot>() == 48);

@@ -10,7 +10,8 @@ use crate::{
     emit,
     maps::count,
     registers::{Hit, read_word},
-    settings::{MAPPINGS, MIN_SIZE},
+    sample,
+    settings::{MAPPINGS, MIN_SIZE, SAMPLE},
     slot,
     stack::{self, Start},
 };
@@ -18,17 +19,28 @@ use crate::{
 /// Entry of an allocation function.
 #[uprobe]
 pub fn alloc_enter(ctx: ProbeContext) {
-    let hit = Hit::of_probe(&ctx);
+    enter(&ctx, &Hit::of_probe(&ctx));
+}
+
+/// What happens at an entry; `true` where the return must be seen.
+#[inline(always)]
+pub fn enter(ctx: &ProbeContext, hit: &Hit) -> bool {
     let size = hit.requested_size();
     let reallocates = matches!(hit.cookie.role, Role::Reallocate);
     // A reallocation to a small size still ends the life of its old block. And what a small call maps is no mapping of
     // the program's own.
-    if size < MIN_SIZE.load() && !reallocates && MAPPINGS.load() == 0 {
-        return;
+    let is_large = size >= MIN_SIZE.load();
+    if !is_large && !reallocates && MAPPINGS.load() == 0 {
+        return false;
     }
-    let Some(slot) = slot::of(&hit) else { return };
-    if slot::within_call(&ctx, &hit, slot) {
-        return;
+    let Some(slot) = slot::of(hit) else { return false };
+    if slot::within_call(ctx, hit, slot) {
+        return false;
+    }
+    let is_wanted = is_large && sample::takes(slot, size);
+    // A call within one that is not followed would count for itself.
+    if !is_wanted && hit.cookie.is_leaf && !reallocates && SAMPLE.load() != 0 && MAPPINGS.load() == 0 {
+        return false;
     }
     slot.sp = hit.stack_pointer();
     slot.return_address = read_word(slot.sp).unwrap_or(0);
@@ -36,15 +48,23 @@ pub fn alloc_enter(ctx: ProbeContext) {
     slot.pointer = hit.argument(hit.cookie.pointer);
     slot.cookie = hit.cookie.to_bits();
     slot.active = 1;
-    if reallocates && slot.pointer != 0 {
-        emit::free(Kind::ReallocBegin, &hit, slot.pointer);
+    slot.wanted = u32::from(is_wanted);
+    slot.moves = u32::from(reallocates && slot.pointer != 0 && sample::forget(hit, slot.pointer));
+    if slot.moves == 1 {
+        emit::free(Kind::ReallocBegin, hit, slot.pointer);
     }
+    true
 }
 
 /// Return of an allocation function, by a return probe.
 #[uretprobe]
 pub fn alloc_return(ctx: RetProbeContext) {
-    let hit = Hit::of_return(&ctx);
+    returned(&Hit::of_return(&ctx));
+}
+
+/// What happens at a return.
+#[inline(always)]
+pub fn returned(hit: &Hit) {
     // A thread that we have not seen enter anything was within this call when tracing began: no loss.
     let Some(slot) = slot::existing(hit.thread) else { return };
     let sp = hit.stack_pointer();
@@ -52,7 +72,7 @@ pub fn alloc_return(ctx: RetProbeContext) {
     let returned = slot.sp + 8;
     if slot.active == 0 {
         // At the same place as the call that just ended, this is a function that ended in a jump to it.
-        if returned != sp && MIN_SIZE.load() == 0 {
+        if returned != sp && MIN_SIZE.load() == 0 && SAMPLE.load() == 0 {
             count(Loss::MissedEntry);
         }
         return;
@@ -62,7 +82,7 @@ pub fn alloc_return(ctx: RetProbeContext) {
         return;
     }
     let start = Start { caller: hit.instruction_pointer(), sp, fp: hit.frame_pointer() };
-    finish(&hit, slot, start);
+    finish(hit, slot, start);
 }
 
 /// A return instruction of an allocation function, where return probes could hurt the target.
@@ -90,23 +110,26 @@ fn finish(hit: &Hit, slot: &mut CallSlot, start: Start) {
         },
         _ => result,
     };
-    let reallocates = matches!(role, Role::Reallocate);
     if address == 0 {
-        if reallocates && slot.pointer != 0 {
+        if slot.moves == 1 {
+            // Without a block for some bytes it failed, and the old block lives on.
+            if slot.size != 0 {
+                sample::lives_on(hit, slot.pointer);
+            }
             emit::allocation(Kind::ReallocEnd, hit, 0, slot.size, 0);
         }
         return;
     }
     slot.last_block = address;
     slot.last_free = 0;
-    if slot.size < MIN_SIZE.load() {
-        // The new block is too small to be traced; the old one of a reallocation is gone.
-        if reallocates && slot.pointer != 0 {
+    if slot.wanted == 0 || !sample::remember(hit, address) {
+        // The new block is not to be told; the old one of a reallocation is gone.
+        if slot.moves == 1 {
             emit::allocation(Kind::ReallocEnd, hit, 0, 0, 0);
         }
         return;
     }
     let stack = stack::identify(hit, start, Kind::Stack);
-    let kind = if reallocates && slot.pointer != 0 { Kind::ReallocEnd } else { Kind::Allocation };
+    let kind = if slot.moves == 1 { Kind::ReallocEnd } else { Kind::Allocation };
     emit::allocation(kind, hit, address, slot.size, stack);
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use leaktrace_common::Kind;
 
-use crate::{emit, registers::Hit, slot};
+use crate::{emit, registers::Hit, sample, slot};
 
 /// Entry of `free`, `operator delete` and their kin. The record goes out before the block is really free, so that
 /// no other thread's reuse of the address can come before it.
@@ -12,6 +12,9 @@ pub fn free_enter(ctx: ProbeContext) {
     let hit = Hit::of_probe(&ctx);
     let address = hit.argument(hit.cookie.pointer);
     if address == 0 {
+        return;
+    }
+    if !sample::is_told(&hit, address) {
         return;
     }
     // A thread that never allocated has no slot, and needs none to free.
@@ -28,5 +31,7 @@ pub fn free_enter(ctx: ProbeContext) {
         slot.last_free_sp = sp;
         slot.last_free_function = function;
     }
-    emit::free(Kind::Free, &hit, address);
+    if sample::forget(&hit, address) {
+        emit::free(Kind::Free, &hit, address);
+    }
 }

@@ -15,6 +15,8 @@ mod mappings;
 mod maps;
 mod new;
 mod registers;
+mod sample;
+mod session;
 mod settings;
 mod slot;
 mod stack;

@@ -15,6 +15,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 25, 0);
 #[map]
 pub static CALLS: HashMap<u64, CallSlot> = HashMap::with_max_entries(1 << 15, 0);
 
+/// Blocks that are sampled, by [`crate::sample::key`]. Only their frees are told.
+#[map]
+pub static SAMPLED: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
+
 /// What each thread's mapping call under way asked for.
 #[map]
 pub static MAPPING_CALLS: HashMap<u64, MappingSlot> = HashMap::with_max_entries(1, 0);

@@ -9,6 +9,7 @@ use leaktrace_common::Kind;
 use crate::{
     emit,
     registers::{Hit, read_word},
+    sample,
     settings::{MAPPINGS, MIN_SIZE},
     slot,
     stack::{self, Start},
@@ -30,6 +31,11 @@ pub fn new_enter(ctx: ProbeContext) {
     if slot::within_call(&ctx, &hit, slot) {
         return;
     }
+    let is_wanted = size >= MIN_SIZE.load() && sample::takes(slot, size);
+    if !is_wanted && !follows_all {
+        return;
+    }
+    slot.new_wanted = u32::from(is_wanted);
     slot.new_sp = hit.stack_pointer();
     slot.new_size = size;
     if follows_all {
@@ -49,7 +55,8 @@ pub fn new_ret(ctx: ProbeContext) {
     }
     slot.new_sp = 0;
     let address = hit.result();
-    if address == 0 || address == slot.last_block || slot.new_size < MIN_SIZE.load() {
+    if address == 0 || address == slot.last_block || slot.new_wanted == 0 || !sample::remember(&hit, address)
+    {
         return;
     }
     slot.last_block = address;

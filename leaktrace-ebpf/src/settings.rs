@@ -10,6 +10,10 @@ pub static ABI_VERSION: Global<u32> = Global::new(leaktrace_common::ABI_VERSION)
 #[unsafe(no_mangle)]
 pub static MIN_SIZE: Global<u64> = Global::new(0);
 
+/// Samples are taken, one in so many bytes on average; 0: everything is traced.
+#[unsafe(no_mangle)]
+pub static SAMPLE: Global<u64> = Global::new(0);
+
 /// 1 where mappings are traced: then every allocation call is followed to its return, so that the mappings that an
 /// allocator makes are known as its own.
 #[unsafe(no_mangle)]

@@ -1,12 +1,13 @@
 //! A thread's call slot, and the truth about which call of it is the outermost.
 
 use aya_ebpf::EbpfContext;
-use leaktrace_common::{CallSlot, Cookie, Kind, Loss, Role};
+use leaktrace_common::{CallSlot, Cookie, Kind, Loss};
 
 use crate::{
     emit,
     maps::{CALLS, count},
     registers::{Hit, read_word},
+    sample,
 };
 
 const EMPTY: CallSlot = CallSlot {
@@ -23,6 +24,11 @@ const EMPTY: CallSlot = CallSlot {
     last_free_function: 0,
     active: 0,
     cookie: 0,
+    until_sample: 0,
+    wanted: 0,
+    moves: 0,
+    new_wanted: 0,
+    padding: 0,
 };
 
 /// The thread's slot, made if it has none. Only the thread itself uses it, so plain reads and writes do.
@@ -82,7 +88,8 @@ pub fn within_call(ctx: &impl EbpfContext, hit: &Hit, slot: &mut CallSlot) -> bo
 #[inline(always)]
 pub fn abandon(hit: &Hit, slot: &mut CallSlot) {
     slot.active = 0;
-    if matches!(Cookie::from_bits(slot.cookie).role, Role::Reallocate) && slot.pointer != 0 {
+    if slot.moves == 1 {
+        sample::lives_on(hit, slot.pointer);
         emit::free(Kind::ReallocAbandoned, hit, slot.pointer);
     }
 }

@@ -108,6 +108,16 @@ pub(super) fn js_interval(text: &str) -> Result<u64, String> {
     }
 }
 
+/// An interval of samples: 0 for none, or up to 16 GiB.
+pub(super) fn sample(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if bytes <= leaktrace_common::sampling::MAX_INTERVAL {
+        Ok(bytes)
+    } else {
+        Err("at most 16GiB".to_owned())
+    }
+}
+
 /// How many sites to show: 1 to [`MAX_TOP`].
 pub(super) fn top(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {

@@ -166,7 +166,7 @@ impl Mappings {
     }
 
     /// The site with this id, if it is one of these.
-    pub(super) fn site(&self, id: u32) -> Option<&Site> {
+    pub fn site(&self, id: u32) -> Option<&Site> {
         self.sites().get(self.sites.index_of(id)? as usize)
     }
 

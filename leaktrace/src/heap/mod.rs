@@ -13,6 +13,7 @@ mod mapped;
 mod mappings;
 mod outlines;
 mod sampled;
+mod sampling;
 mod scout;
 mod series;
 mod site;
@@ -30,6 +31,7 @@ pub use facts::SiteFacts;
 pub use mapped::MappedTotals;
 pub use mappings::Mappings;
 pub use sampled::Sampled;
+pub use sampling::{Estimate, Sampling};
 pub use series::{Point, Series};
 pub use site::{
     Lifetimes, MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds,

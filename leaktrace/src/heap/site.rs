@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::block::BIRTH_UNIT_NS;
 use super::cohorts::{Cohort, Cohorts};
+use super::sampling::Estimate;
 
 /// Id of the site for allocations whose stack could not be taken; each process has its own.
 pub const NO_STACK_SITE: u32 = 0;
@@ -56,6 +57,8 @@ pub struct Site {
     unkept: u64,
     /// Time of the first allocation.
     pub first_seen_ns: u64,
+    /// Where samples are taken: what their counts stand for. Its bytes are estimates then, its counts those of samples.
+    pub estimate: Estimate,
     stack: Arc<[u64]>,
     /// Unique within the trace, from 1, or [`NO_STACK_SITE`] or [`OVERFLOW_SITE`].
     pub id: u32,
@@ -87,6 +90,7 @@ impl Site {
             last_alloc_ns: now_ns,
             lifetimes: Lifetimes::default(),
             unkept: 0,
+            estimate: Estimate::default(),
             cohorts: Cohorts::default(),
         }
     }
@@ -165,6 +169,7 @@ impl Site {
         self.ended = true;
         self.live_count = 0;
         self.live_bytes = 0;
+        self.estimate.none_lives();
         self.cohorts = Cohorts::default();
     }
 

@@ -1,12 +1,13 @@
 //! Totals of one process's heap.
 
+use super::sampling::Estimate;
 use crate::event::{Cause, LossCounts};
 
 /// What happened to the heap of one process since attach. Bytes are requested bytes.
 ///
 /// At any moment
 /// `allocs + found_count == live_count + frees + displaced + found_twice + dropped_by_exec + blocks_full`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Bytes allocated since attach (or since exec), or found to be older, and not freed; a block under reallocation still
     /// counts.
@@ -47,6 +48,8 @@ pub struct Totals {
     pub stacks_full: u64,
     /// Stacks that differed from the one known under the same hash.
     pub stack_collisions: u64,
+    /// Where samples are taken: what their counts stand for. Bytes are estimates then, counts those of samples.
+    pub estimate: Estimate,
     /// Reallocations that returned without a begin.
     pub orphan_reallocs: u64,
     /// Reallocations that began and never returned.

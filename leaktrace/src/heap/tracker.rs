@@ -13,6 +13,7 @@ use super::histories::Histories;
 use super::live::LiveMap;
 use super::mappings::Mappings;
 use super::sampled::Sampled;
+use super::sampling::{Sampling, Weight};
 use super::series::Series;
 use super::site::{Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
@@ -27,6 +28,12 @@ struct InFlight {
     address: u64,
     /// The old block, out of the live map meanwhile; `None` where it is not known.
     block: Option<Loose>,
+}
+
+/// What a block counts for: its bytes, or what it stands for as a sample.
+struct Weighed {
+    bytes: u64,
+    weight: Option<Weight>,
 }
 
 /// Live blocks of a site above an age.
@@ -51,6 +58,8 @@ pub struct Tracker {
     sampled: Sampled,
     before: before::Before,
     rounding: Option<Rounding>,
+    /// Samples are taken.
+    sampling: Option<Sampling>,
     totals: Totals,
     series: Series,
     histories: Histories,
@@ -70,6 +79,7 @@ impl Tracker {
             sites: Sites::new(limits, start_ns, ids),
             before: before::Before::default(),
             rounding: None,
+            sampling: None,
             totals: Totals::default(),
             series: Series::default(),
             histories: Histories::default(),
@@ -159,6 +169,16 @@ impl Tracker {
         self.series.keep_recent();
     }
 
+    /// Of the blocks only samples are told from now on: before the first one.
+    pub const fn set_sampling(&mut self, sampling: Option<Sampling>) {
+        self.sampling = sampling;
+    }
+
+    /// How samples are taken, where they are.
+    pub const fn sampling(&self) -> Option<Sampling> {
+        self.sampling
+    }
+
     /// How the allocator rounds up what it is asked for; `None` where that is not known.
     pub const fn rounding(&self) -> Option<Rounding> {
         self.rounding
@@ -178,6 +198,21 @@ impl Tracker {
     /// Totals since attach.
     pub const fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Live blocks, allocations and frees: as counted, or as estimated from samples.
+    pub fn counts(&self) -> [u64; 3] {
+        let totals = &self.totals;
+        match self.sampling {
+            Some(_) => totals.estimate.counts(),
+            None => [totals.live_count, totals.allocs, totals.frees],
+        }
+    }
+
+    /// An interval that holds the live bytes 19 times of 20, where samples are taken.
+    pub fn interval(&self) -> Option<(u64, u64)> {
+        let totals = &self.totals;
+        Some(totals.estimate.interval(totals.live_bytes, totals.live_count, self.sampling?))
     }
 
     /// What was mapped directly; none of it is part of the other figures.
@@ -319,7 +354,7 @@ impl Tracker {
             if let Some(sum) = sums.get_mut(block.site as usize)
                 && block.birth < cutoff
             {
-                sum.live_bytes = sum.live_bytes.saturating_add(block.size);
+                sum.live_bytes = sum.live_bytes.saturating_add(self.weigh(&block).bytes);
                 sum.live_count += 1;
             }
         });
@@ -338,14 +373,15 @@ impl Tracker {
 
     #[inline]
     fn allocate(&mut self, block: &Loose, now_ns: u64) {
+        let Weighed { bytes, weight } = self.weigh(block);
         self.totals.allocs += 1;
-        self.totals.alloc_bytes = self.totals.alloc_bytes.saturating_add(block.size);
+        self.totals.alloc_bytes = self.totals.alloc_bytes.saturating_add(bytes);
         self.totals.sites_full += u64::from(block.site == OVERFLOW_INDEX);
         let is_full = self.totals.live_count >= self.max_blocks && !self.live.contains(block.address);
         if is_full {
             self.totals.blocks_full += 1;
             if let Some(site) = self.sites.get_mut(block.site) {
-                site.not_kept(block.size, now_ns);
+                site.not_kept(bytes, now_ns);
             }
             return;
         }
@@ -353,11 +389,24 @@ impl Tracker {
         if let Some(old) = self.live.insert(block) {
             self.displace(&old);
         }
-        self.totals.add_live(block.size);
+        self.totals.add_live(bytes);
         self.totals.internal_bytes = self.totals.internal_bytes.saturating_add(self.beyond(block));
-        if let Some(site) = self.sites.get_mut(block.site) {
-            site.allocated(block.size, block.birth, now_ns);
+        if let Some(weight) = &weight {
+            self.totals.estimate.allocated(weight);
         }
+        if let Some(site) = self.sites.get_mut(block.site) {
+            site.allocated(bytes, block.birth, now_ns);
+            if let Some(weight) = &weight {
+                site.estimate.allocated(weight);
+            }
+        }
+    }
+
+    /// What a block counts for.
+    #[inline]
+    fn weigh(&self, block: &Loose) -> Weighed {
+        let weight = self.sampling.map(|sampling| sampling.weigh(block.size));
+        Weighed { bytes: weight.map_or(block.size, |weight| weight.bytes), weight }
     }
 
     /// What the allocator gave of a block beyond what was asked for.
@@ -365,14 +414,16 @@ impl Tracker {
     fn beyond(&self, block: &Loose) -> u64 {
         match self.rounding {
             // Of a block from before it is not known what was asked for.
-            Some(rounding) if !self.before.has(block) => rounding.usable(block.size) - block.size,
+            Some(rounding) if !self.before.has(block) && self.sampling.is_none() => {
+                rounding.usable(block.size) - block.size
+            }
             _ => 0,
         }
     }
 
-    fn remove_live(&mut self, block: &Loose) {
+    fn remove_live(&mut self, block: &Loose, bytes: u64) {
         self.totals.internal_bytes = self.totals.internal_bytes.saturating_sub(self.beyond(block));
-        self.totals.remove_live(block.size);
+        self.totals.remove_live(bytes);
     }
 
     /// A block whose free was not seen is gone.
@@ -385,9 +436,16 @@ impl Tracker {
         } else {
             self.totals.displaced += 1;
         }
-        self.remove_live(block);
+        let Weighed { bytes, weight } = self.weigh(block);
+        self.remove_live(block, bytes);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.dropped(block.size, block.birth);
+            site.dropped(bytes, block.birth);
+            if let Some(weight) = &weight {
+                site.estimate.dropped(weight);
+            }
+        }
+        if let Some(weight) = &weight {
+            self.totals.estimate.dropped(weight);
         }
     }
 
@@ -400,12 +458,19 @@ impl Tracker {
         if self.before.has(block) {
             self.before.lose(block);
         }
+        let Weighed { bytes, weight } = self.weigh(block);
         self.totals.frees += 1;
-        self.totals.free_bytes = self.totals.free_bytes.saturating_add(block.size);
-        self.remove_live(block);
+        self.totals.free_bytes = self.totals.free_bytes.saturating_add(bytes);
+        self.remove_live(block, bytes);
         let age = self.units(now_ns).saturating_sub(block.birth);
         if let Some(site) = self.sites.get_mut(block.site) {
-            site.freed(block.size, block.birth, age);
+            site.freed(bytes, block.birth, age);
+            if let Some(weight) = &weight {
+                site.estimate.freed(weight);
+            }
+        }
+        if let Some(weight) = &weight {
+            self.totals.estimate.freed(weight);
         }
     }
 
@@ -463,6 +528,7 @@ impl Tracker {
         self.totals.live_count = 0;
         self.totals.live_bytes = 0;
         self.totals.internal_bytes = 0;
+        self.totals.estimate.none_lives();
         self.live = LiveMap::new();
         self.in_flight.clear();
         self.sites.exec();

@@ -98,6 +98,9 @@ pub struct Capture {
     pub stacks: String,
     /// Smaller allocations are not seen, nor their frees matched; 0 where all are.
     pub min_size: u64,
+    /// Samples are taken, one in so many bytes on average (`--sample`); 0 where everything is traced.
+    #[serde(default)]
+    pub sample_bytes: u64,
     /// Size of the ring buffer, in bytes.
     pub ring_bytes: u64,
     /// Children are followed.
@@ -200,6 +203,12 @@ pub struct Tick {
     /// where that is not known (glibc and jemalloc are).
     #[serde(default)]
     pub internal_bytes: Option<u64>,
+    /// Live samples, where samples are taken (`--sample`): counts and bytes are estimates from these then; else null.
+    #[serde(default)]
+    pub samples: Option<u64>,
+    /// An interval that holds the true live bytes 19 times of 20, where samples are taken; else null.
+    #[serde(default)]
+    pub live_bytes_ci95: Option<(u64, u64)>,
     /// Blocks from before the trace, which are part of the live ones; null where they are not known (`--heap-walk`).
     #[serde(default)]
     pub before_attach: Option<Box<BeforeAttach>>,
@@ -276,9 +285,16 @@ pub struct SiteTick {
     pub growth_bytes_per_s: Option<f64>,
     /// Age of its first allocation that was seen, seconds.
     pub age_s: f64,
-    /// Its bytes are estimated from samples, and its counts are of samples; absent where they are exact.
+    /// Its figures are estimated from samples (of `js` sites the bytes only: counts are of samples); absent where they are
+    /// exact.
     #[serde(default, skip_serializing_if = "is_false")]
     pub estimated: bool,
+    /// Live samples, where samples are taken (`--sample`); absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u64>,
+    /// An interval that holds its true live bytes 19 times of 20, where samples are taken; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_bytes_ci95: Option<(u64, u64)>,
     /// The V8 isolate of a site of JavaScript: 0 is the main thread, others are worker threads; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolate: Option<u32>,
@@ -409,6 +425,15 @@ pub struct ProcessSummary {
     pub free_bytes: u64,
     /// The largest live bytes seen.
     pub peak_live_bytes: u64,
+    /// See [`Tick::live_bytes_ci95`].
+    #[serde(default)]
+    pub live_bytes_ci95: Option<(u64, u64)>,
+    /// See [`BeforeAttach::found_bytes`]; null where that is not known.
+    #[serde(default)]
+    pub found_bytes: Option<u64>,
+    /// See [`BeforeAttach::found_count`].
+    #[serde(default)]
+    pub found_count: Option<u64>,
     /// The last resident set seen.
     pub rss_bytes: Option<u64>,
     /// See [`Tick::mapped`].

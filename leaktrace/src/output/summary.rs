@@ -74,9 +74,23 @@ fn write_process(out: &mut String, process: &ProcessSummary) -> fmt::Result {
         text::count(process.live_count),
         text::bytes(process.peak_live_bytes)
     )?;
+    if let Some((low, high)) = process.live_bytes_ci95 {
+        let (low, high) = (text::bytes(low), text::bytes(high));
+        writeln!(out, "              estimated from samples: {low} to {high}, 19 times of 20")?;
+    }
+    let mut freed = "freed of them";
+    if let (Some(bytes), Some(count)) = (process.found_bytes, process.found_count) {
+        writeln!(
+            out,
+            "  before      {} in {} blocks when the trace began",
+            text::bytes(bytes),
+            text::count(count)
+        )?;
+        freed = "freed of all";
+    }
     writeln!(
         out,
-        "  allocated   {} in {} blocks; freed of them: {} in {}",
+        "  allocated   {} in {} blocks; {freed}: {} in {}",
         text::bytes(process.alloc_bytes),
         text::count(process.allocs),
         text::bytes(process.free_bytes),

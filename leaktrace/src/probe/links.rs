@@ -17,6 +17,8 @@ pub enum Program {
     AllocEnter,
     /// Its return, by a return probe.
     AllocReturn,
+    /// Both, by a session.
+    AllocSession,
     /// Its return, by a plain probe on a `ret`.
     AllocRet,
     /// Entry of `operator new`.
@@ -45,9 +47,10 @@ pub enum Program {
 
 impl Program {
     /// All programs, as they are loaded.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AllocEnter,
         Self::AllocReturn,
+        Self::AllocSession,
         Self::AllocRet,
         Self::NewEnter,
         Self::NewRet,
@@ -64,7 +67,7 @@ impl Program {
 
     /// Does it see what a trace is about: calls of allocation functions, or V8's collections?
     pub const fn sees_calls(self) -> bool {
-        matches!(self, Self::AllocEnter | Self::NewEnter | Self::MeasureEnter)
+        matches!(self, Self::AllocEnter | Self::AllocSession | Self::NewEnter | Self::MeasureEnter)
     }
 
     /// Is it about mappings, which are traced on request?
@@ -87,6 +90,7 @@ impl Program {
         match self {
             Self::AllocEnter => "alloc_enter",
             Self::AllocReturn => "alloc_return",
+            Self::AllocSession => "alloc_session",
             Self::AllocRet => "alloc_ret",
             Self::NewEnter => "new_enter",
             Self::NewRet => "new_ret",
@@ -155,6 +159,11 @@ impl From<io::ErrorKind> for LinkError {
 pub trait Linker {
     /// The kind of kernel link, as the output names it.
     fn kind(&self) -> &'static str;
+
+    /// Whether one link sees a call and its return.
+    fn has_sessions(&self) -> bool {
+        false
+    }
 
     /// Loads a program, whose probes may then be put in place.
     fn load(&mut self, ebpf: &mut Ebpf, program: Program) -> Result<(), LinkError>;

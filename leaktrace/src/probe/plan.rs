@@ -16,7 +16,7 @@ use super::{
     },
 };
 use crate::target::{
-    allocator::{Allocator, FoundFunction, FunctionSpec},
+    allocator::{Allocator, AllocatorKind, FUNCTIONS, FoundFunction, FunctionSpec},
     elf::Object,
     maps::{FileId, Mapping},
     memory::Memory,
@@ -39,6 +39,8 @@ pub enum Sees {
     Entry,
     /// The return, by a return probe.
     Return,
+    /// Both, by a session.
+    Session,
     /// The return, by a plain probe on a return instruction.
     Ret,
 }
@@ -49,6 +51,7 @@ impl Sees {
         match self {
             Self::Entry => "entry",
             Self::Return => "return",
+            Self::Session => "session",
             Self::Ret => "ret",
         }
     }
@@ -98,6 +101,8 @@ pub struct Circumstances<'a> {
     pub memory: &'a Memory,
     /// How returns are seen.
     pub returns: Returns,
+    /// One link sees a call and its return.
+    pub sessions: bool,
     /// This kernel turns probed five-byte nops into calls.
     pub nop5_is_cheap: bool,
     /// Where this trace has placed probes already, in any process: a fork takes them along, and they are no other
@@ -117,7 +122,11 @@ pub fn plan(
         Planner::new(object, std::slice::from_ref(function), circumstances).add_to(&mut plan);
     }
     for allocator in allocators {
+        let before = plan.probes.len();
         Planner::new(&allocator.object, &allocator.functions, circumstances).add_to(&mut plan);
+        for probe in plan.probes.iter_mut().skip(before) {
+            probe.cookie.is_leaf = is_leaf(allocator.kind, probe.cookie.function);
+        }
         if allocator.functions.is_empty() {
             plan.left_out
                 .push(format!("{} has no function that can be probed", allocator.object.display_path));
@@ -140,7 +149,7 @@ pub fn plan(
         | Program::NewRet
         | Program::MeasureReturn
         | Program::MeasureRet => 2,
-        Program::AllocEnter | Program::NewEnter | Program::MeasureEnter => 3,
+        Program::AllocEnter | Program::AllocSession | Program::NewEnter | Program::MeasureEnter => 3,
         // Mappings last: those that an allocator makes within a call are known by the call.
         Program::MappingReturn | Program::MappingRet => 4,
         Program::MappingEnter => 5,
@@ -149,6 +158,13 @@ pub fn plan(
     };
     plan.probes.sort_by_key(|probe| (rank(probe.program), probe.cookie.role != Role::Reallocate));
     plan
+}
+
+/// Whether a function calls none that is probed. Of other allocators than these, and other functions, it is not known.
+fn is_leaf(kind: AllocatorKind, function: u8) -> bool {
+    let name = FUNCTIONS.get(usize::from(function)).map(|spec| spec.name);
+    matches!(kind, AllocatorKind::Glibc | AllocatorKind::Jemalloc)
+        && matches!(name, Some("malloc" | "calloc"))
 }
 
 /// Plans the probes of one object.
@@ -233,6 +249,11 @@ impl<'a> Planner<'a> {
                 probes.push(make(Program::ObjectsChanged, Sees::Entry, at(&entry), entry.cost)?);
             }
             Role::CollectStep => probes.push(make(Program::GcStep, Sees::Entry, at(&entry), entry.cost)?),
+            Role::Allocate | Role::Reallocate | Role::StoreResult
+                if by_return_probe && self.circumstances.sessions =>
+            {
+                probes.push(make(Program::AllocSession, Sees::Session, at(&entry), entry.cost)?);
+            }
             _ if by_return_probe => {
                 // The return probe's own entry hit shares the instruction, and its trap, with the entry probe.
                 let (enters, returns) = match spec.role {
@@ -337,6 +358,7 @@ impl<'a> Planner<'a> {
                 count: spec.count,
                 pointer: spec.pointer,
                 process: 0,
+                is_leaf: false,
             },
         })
     }

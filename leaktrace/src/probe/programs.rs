@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint},
 };
-use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot, maps};
+use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot, maps, sampling::MAX_INTERVAL};
 
 use super::{
     copies::CopyMaps,
@@ -27,6 +27,9 @@ const LIFECYCLE: [(&str, &str); 3] = [
 /// Threads whose mapping calls are followed, as many as those of allocation calls.
 const MAX_THREADS: u32 = 1 << 15;
 
+/// Sampled blocks that live at one time.
+const MAX_SAMPLED: u32 = 1 << 19;
+
 /// Return addresses that stacks are followed from: a program of a hundred megabytes of code has some ten thousand on
 /// its way to allocations.
 const MAX_RULES: u32 = 1 << 18;
@@ -40,6 +43,8 @@ pub struct Settings {
     pub max_stacks: u32,
     /// Calls that ask for fewer bytes are not traced.
     pub min_size: u64,
+    /// Samples are taken, one in so many bytes on average; 0 traces everything.
+    pub sample: u64,
     /// Mappings are traced too.
     pub mappings: bool,
     /// Stacks may be copied.
@@ -55,8 +60,10 @@ pub struct Settings {
 /// Which kind of kernel link holds the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// uprobe_multi where the kernel takes such a program, else perf.
-    MultiOrPerf,
+    /// The best that the kernel takes: sessions, uprobe_multi, perf.
+    Best,
+    /// Sessions, or a failure.
+    Session,
     /// uprobe_multi, or a failure.
     Multi,
     /// perf: an event for each probe.
@@ -69,6 +76,7 @@ pub struct Programs {
     linker: Box<dyn Linker + Send>,
     losses: PerCpuArray<MapData, u64>,
     targets: HashMap<MapData, u32, u32>,
+    sampled: HashMap<MapData, u64, u8>,
     /// How the stacks of each process are taken.
     unwind: Array<MapData, u32>,
     /// The ring, and what its reader tells the programs.
@@ -94,6 +102,7 @@ impl Programs {
         let losses = PerCpuArray::try_from(take_map(&mut ebpf, maps::LOSSES)?).map_err(map_failure)?;
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
         let unwind = Array::try_from(take_map(&mut ebpf, maps::UNWIND)?).map_err(map_failure)?;
+        let sampled = HashMap::try_from(take_map(&mut ebpf, maps::SAMPLED)?).map_err(map_failure)?;
         let copies = copy_maps(&mut ebpf)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
         Ok(Self {
@@ -101,6 +110,7 @@ impl Programs {
             linker,
             losses,
             targets,
+            sampled,
             unwind,
             ring: Some((ring, copies)),
             ring_bytes: ring_size(settings.ring_bytes),
@@ -130,6 +140,11 @@ impl Programs {
         self.linker.kind()
     }
 
+    /// Whether one link sees a call and its return.
+    pub fn has_sessions(&self) -> bool {
+        self.linker.has_sessions()
+    }
+
     /// Puts probes in place that are [alike](AttachPoint::is_like): all of them, or none. The programs for V8 are loaded
     /// when the first of their probes is.
     pub fn attach(&mut self, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {
@@ -147,10 +162,15 @@ impl Programs {
         self.targets.insert(pid.get(), u32::from(process), 0).map_err(map_failure)
     }
 
-    /// The tracepoints need not report on this process any more.
-    pub fn unwatch(&mut self, pid: u32) {
+    /// A process is gone: the tracepoints need not report on it any more, and its samples make room.
+    pub fn unwatch(&mut self, pid: u32, process: u16) {
         // It may never have been watched; then there is nothing to take away.
         let _ = self.targets.remove(&pid);
+        let own = |key: &u64| key >> 48 == u64::from(process);
+        let gone: Vec<u64> = self.sampled.keys().filter_map(Result::ok).filter(own).collect();
+        for key in gone {
+            let _ = self.sampled.remove(&key);
+        }
     }
 
     /// What the programs lost so far, by cause, summed over all CPUs.
@@ -174,16 +194,22 @@ impl Programs {
 
 /// Loads the programs that probes run, for the kind of link that is to hold them.
 fn linker(bytes: &[u8], ebpf: &mut Ebpf, settings: &Settings) -> Result<Box<dyn Linker + Send>, Failure> {
-    if settings.links != Links::Perf {
-        let links = MultiLinks::new(bytes, ebpf)
+    let rungs: &[(bool, &str)] = match settings.links {
+        Links::Best => &[(true, "uprobe_session"), (false, "uprobe_multi")],
+        Links::Session => &[(true, "uprobe_session")],
+        Links::Multi => &[(false, "uprobe_multi")],
+        Links::Perf => &[],
+    };
+    for &(sessions, name) in rungs {
+        let links = MultiLinks::new(bytes, ebpf, sessions)
             .and_then(|mut links| load_asked(&mut links, ebpf, settings).map(|()| links));
         match links {
             Ok(links) => return Ok(Box::new(links)),
-            Err(error) if settings.links == Links::Multi => {
-                let message = format!("this kernel takes no programs for uprobe_multi links ({error})");
+            Err(error) if settings.links != Links::Best => {
+                let message = format!("this kernel takes no programs for {name} links ({error})");
                 return Err(Failure::new(ExitCode::Unsupported, message));
             }
-            Err(error) => tracing::debug!("perf links, as uprobe_multi programs do not load: {error}"),
+            Err(error) => tracing::debug!("no {name} links, as their programs do not load: {error}"),
         }
     }
     let mut links = PerfLinks;
@@ -196,7 +222,12 @@ fn linker(bytes: &[u8], ebpf: &mut Ebpf, settings: &Settings) -> Result<Box<dyn 
 
 /// What is not asked for costs nothing: not even the verifier's time.
 fn load_asked(linker: &mut dyn Linker, ebpf: &mut Ebpf, settings: &Settings) -> Result<(), LinkError> {
-    let is_asked = |one: &Program| !one.is_v8() && (settings.mappings || !one.is_mapping());
+    let sessions = linker.has_sessions();
+    let is_asked = |one: &Program| {
+        !one.is_v8()
+            && (settings.mappings || !one.is_mapping())
+            && (sessions || *one != Program::AllocSession)
+    };
     Program::ALL.into_iter().filter(is_asked).try_for_each(|program| linker.load(ebpf, program))
 }
 
@@ -215,6 +246,8 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
         .map_max_entries(maps::KNOWN_STACKS, settings.max_stacks.max(1))
         .map_max_entries(maps::RULES, rules)
         .map_max_entries(maps::MAPPING_CALLS, mapping_calls)
+        .map_max_entries(maps::SAMPLED, if settings.sample > 0 { MAX_SAMPLED } else { 1 })
+        .override_global("SAMPLE", &settings.sample.min(MAX_INTERVAL), true)
         .override_global("COPY_ROOM", &copy_room, true)
         .override_global("MAPPINGS", &mappings, true)
         .override_global("MIN_SIZE", &settings.min_size, true)

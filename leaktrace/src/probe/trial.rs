@@ -168,6 +168,7 @@ fn attach(programs: &mut Programs, program: Program, pid: NonZeroU32) -> io::Res
         count: none,
         pointer: none,
         process: 0,
+        is_leaf: false,
     };
     let point = AttachPoint {
         program,

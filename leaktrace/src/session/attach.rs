@@ -287,12 +287,12 @@ impl Attacher {
     }
 
     fn plan(&self, memory: &Memory, returns: Returns, maps: &[Mapping], targets: &Targets) -> Plan {
-        let nop5_is_cheap = self.nop5_is_cheap;
+        let (nop5_is_cheap, sessions) = (self.nop5_is_cheap, self.programs.has_sessions());
         plan(
             &targets.allocators,
             &targets.v8,
             targets.linker.as_ref(),
-            &Circumstances { maps, memory, returns, nop5_is_cheap, own: &self.placed },
+            &Circumstances { maps, memory, returns, sessions, nop5_is_cheap, own: &self.placed },
         )
     }
 
@@ -457,6 +457,7 @@ impl Found {
                 Program::AllocRet | Program::NewRet | Program::MappingRet | Program::MeasureRet => {
                     probe.cost.estimated_ns() + 700
                 }
+                Program::AllocSession => probe.cost.estimated_ns() + 1_200,
                 _ => probe.cost.estimated_ns(),
             };
             *costs.entry(probe.cookie.function).or_default() += ns;

@@ -42,12 +42,13 @@ pub(super) fn run(options: &DoctorOptions, general: &GeneralOptions) -> Result<(
     report.checks.push(kernel(&system));
     report.checks.push(capabilities(&system));
     report.checks.push(btf(&system));
-    report.checks.push(programs(&system));
+    let (check_programs, sessions) = programs(&system);
+    report.checks.push(check_programs);
     report.checks.push(lockdown(&system));
     report.checks.push(namespace(&system));
     let mut failure = None;
     if let Some(pid) = options.pid
-        && let Err(error) = process(pid, &system, &mut report)
+        && let Err(error) = process(pid, &system, sessions, &mut report)
     {
         report.checks.push(check("process", Status::Failed, error.message.clone(), None));
         failure = Some(error);
@@ -112,20 +113,17 @@ fn btf(system: &System) -> Check {
     }
 }
 
-/// Ring buffer, uprobe programs, raw tracepoints: the proof is that the kernel takes ours.
-fn programs(system: &System) -> Check {
+/// Ring buffer, uprobe programs, raw tracepoints: the proof is that the kernel takes ours. And whether it has sessions.
+fn programs(system: &System) -> (Check, bool) {
     if !system.capabilities.missing().is_empty() {
-        return check(
-            "BPF programs",
-            Status::Warning,
-            "not tried without the capabilities",
-            Some("run leaktrace doctor by sudo"),
-        );
+        let found = "not tried without the capabilities";
+        return (check("BPF programs", Status::Warning, found, Some("run leaktrace doctor by sudo")), false);
     }
     let settings = Settings {
         ring_bytes: 4096,
         max_stacks: 16,
         min_size: 0,
+        sample: 0,
         mappings: false,
         copies: copies_stacks(system),
         links: links(Links::Auto, system),
@@ -137,14 +135,12 @@ fn programs(system: &System) -> Check {
             let kind = programs.link_kind();
             let found =
                 format!("load: ring buffer, uprobes, raw tracepoints; probes are held by {kind} links");
-            check("BPF programs", Status::Ok, found, None)
+            (check("BPF programs", Status::Ok, found, None), programs.has_sessions())
         }
-        Err(error) => check(
-            "BPF programs",
-            Status::Failed,
-            error.message,
-            Some("see docs/kernels.md for what a kernel must have"),
-        ),
+        Err(error) => {
+            let remedy = "see docs/kernels.md for what a kernel must have";
+            (check("BPF programs", Status::Failed, error.message, Some(remedy)), false)
+        }
     }
 }
 
@@ -175,7 +171,7 @@ fn namespace(system: &System) -> Check {
     }
 }
 
-fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), Failure> {
+fn process(pid: u32, system: &System, sessions: bool, report: &mut DoctorReport) -> Result<(), Failure> {
     let process = Process::open(pid)?;
     let exe =
         process.exe.as_ref().map_or_else(|| "unknown program".to_owned(), |exe| exe.display().to_string());
@@ -192,7 +188,8 @@ fn process(pid: u32, system: &System, report: &mut DoctorReport) -> Result<(), F
     })?;
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
     let own = HashSet::new();
-    let circumstances = Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap, own: &own };
+    let circumstances =
+        Circumstances { maps: &maps, memory: &memory, returns, sessions, nop5_is_cheap, own: &own };
     let plan = plan(&found.allocators, &found.v8, found.linker.as_ref(), &circumstances);
     v8(&found, &maps, &memory, report);
     probes(&plan, report);

@@ -178,6 +178,7 @@ fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -
         ring_bytes: options.tuning.ring_size,
         max_stacks: options.tuning.max_stacks,
         min_size: options.capture.min_size,
+        sample: options.capture.sample,
         mappings: options.capture.mmap,
         copies: options.capture.unwind != Unwind::Fp
             && options.tuning.ring_size >= SMALLEST_RING
@@ -222,6 +223,7 @@ fn header(
             links: attacher.programs.link_kind().to_owned(),
             stacks: attached.stacks().to_owned(),
             min_size: options.capture.min_size,
+            sample_bytes: options.capture.sample,
             ring_bytes: u64::from(attacher.programs.ring_bytes()),
             children: options.capture.children,
             mappings: options.capture.mmap,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     event::{Batch, Cause, DecodeError, Event, LossCounts, OrderCheck},
-    heap::{FoundBlocks, Limits, Series, SiteIds, Tracker},
+    heap::{FoundBlocks, Limits, Sampling, Series, SiteIds, Tracker},
     output::record::{
         EndReason, Header, Level, Losses, Notice, Overhead, ProcessSummary, Record, Site as SiteRecord,
         Summary, Tick as TickRecord,
@@ -47,6 +47,8 @@ pub struct Pipeline {
     start_ns: u64,
     /// Mappings are traced, so that their figures mean something.
     mappings: bool,
+    /// Samples are taken.
+    sampling: Option<Sampling>,
     /// No allocation is traced.
     v8_only: bool,
     t: f64,
@@ -76,6 +78,7 @@ impl Pipeline {
             header: None,
             start_ns: 0,
             mappings: false,
+            sampling: None,
             v8_only: false,
             t: 0.0,
             costs_ns: [0; 256],
@@ -176,6 +179,7 @@ impl Pipeline {
     fn start(&mut self, header: &Header, start_ns: u64, out: &mut Vec<Record>) {
         self.start_ns = start_ns;
         self.mappings = header.capture.mappings;
+        self.sampling = Sampling::every(header.capture.sample_bytes);
         self.v8_only = header.capture.v8_only;
         self.header = Some(header.clone());
         out.push(Record::Header(header.clone()));
@@ -203,7 +207,9 @@ impl Pipeline {
     }
 
     fn new_tracker(&self) -> Tracker {
-        Tracker::new(&self.limits, self.start_ns, self.ids.clone())
+        let mut tracker = Tracker::new(&self.limits, self.start_ns, self.ids.clone());
+        tracker.set_sampling(self.sampling);
+        tracker
     }
 
     /// Applies a batch. The live map of a large heap lies outside the CPU's caches, and one event's wait for memory
@@ -438,13 +444,14 @@ impl Pipeline {
 
     fn tick_of(&self, traced: &Traced, losses: &Losses, overhead: &Overhead) -> TickRecord {
         let totals = traced.tracker.totals();
+        let [live_count, allocs, frees] = traced.tracker.counts();
         TickRecord {
             t: self.t,
             pid: traced.pid,
             live_bytes: totals.live_bytes,
-            live_count: totals.live_count,
-            allocs: totals.allocs,
-            frees: totals.frees,
+            live_count,
+            allocs,
+            frees,
             unknown_frees: totals.unknown_frees,
             alloc_bytes: totals.alloc_bytes,
             free_bytes: totals.free_bytes,
@@ -453,7 +460,13 @@ impl Pipeline {
             mapped: self.mappings.then(|| traced.mapped()),
             memory_limit: traced.usage.as_ref().and_then(|usage| usage.limit.clone()),
             fragmentation: traced.fragmentation.clone(),
-            internal_bytes: traced.tracker.rounding().map(|_| totals.internal_bytes),
+            internal_bytes: traced
+                .tracker
+                .rounding()
+                .filter(|_| self.sampling.is_none())
+                .map(|_| totals.internal_bytes),
+            samples: self.sampling.map(|_| totals.live_count),
+            live_bytes_ci95: traced.tracker.interval(),
             before_attach: traced.before_attach().map(Box::new),
             rss_parts: traced.parts.split(traced).map(Box::new),
             v8: traced.v8.tick(traced, self.t),

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use crate::{
     cli::Sort,
-    heap::Site,
+    heap::{Sampling, Site},
     output::record::{SiteKind, SiteSummary, SiteTick},
 };
 
@@ -109,7 +109,11 @@ fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
     let mapped = mapped.iter().map(|site| (SiteKind::Mapping, site));
     let sampled = traced.tracker.sampled().sites().iter().map(|site| (SiteKind::Js, site));
     let seen = blocks.chain(mapped).chain(sampled).filter(|(_, site)| site.allocs > 0);
-    seen.map(|(kind, site)| figures(kind, site, site.live_bytes, site.live_count, now_ns)).collect()
+    let sampling = traced.tracker.sampling();
+    let figures = |(kind, site): (SiteKind, &Site)| {
+        figures(kind, site, (site.live_bytes, site.live_count), sampling, now_ns)
+    };
+    seen.map(figures).collect()
 }
 
 fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
@@ -124,7 +128,7 @@ fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
     old.filter_map(|(kind, old)| {
         let site = tracker.site(old.site)?;
         let kind = if kind == SiteKind::Heap { kind_of_blocks(traced, site.id) } else { kind };
-        Some(figures(kind, site, old.live_bytes, old.live_count, now_ns))
+        Some(figures(kind, site, (old.live_bytes, old.live_count), tracker.sampling(), now_ns))
     })
     .collect()
 }
@@ -138,19 +142,40 @@ fn growth(traced: &Traced, site: u32) -> Option<f64> {
     traced.tracker.site_growth(site).map(f64::round)
 }
 
-fn figures(kind: SiteKind, site: &Site, live_bytes: u64, live_count: u64, now_ns: u64) -> SiteTick {
+fn figures(
+    kind: SiteKind,
+    site: &Site,
+    (live_bytes, live_count): (u64, u64),
+    sampling: Option<Sampling>,
+    now_ns: u64,
+) -> SiteTick {
+    // Mappings are all seen.
+    let sampling = sampling.filter(|_| kind == SiteKind::Heap);
+    let [all_live, allocs, frees] = match sampling {
+        Some(_) => site.estimate.counts(),
+        None => [site.live_count, site.allocs, site.frees],
+    };
+    // Of old blocks only, those that they stand for are taken to be as large as the others.
+    let live = if live_count == site.live_count {
+        all_live
+    } else {
+        (all_live as f64 * live_count as f64 / site.live_count.max(1) as f64).round() as u64
+    };
+    let interval = sampling.map(|sampling| site.estimate.interval(live_bytes, live_count, sampling));
     let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
     SiteTick {
         site: site.id,
         kind,
         function: None,
         live_bytes,
-        live_count,
-        allocs: site.allocs,
-        frees: site.frees,
+        live_count: live,
+        allocs,
+        frees,
         growth_bytes_per_s: None,
         age_s: (age * 1e3).round() / 1e3,
-        estimated: kind == SiteKind::Js,
+        estimated: kind == SiteKind::Js || sampling.is_some(),
+        samples: sampling.map(|_| live_count),
+        live_bytes_ci95: interval,
         isolate: None,
     }
 }

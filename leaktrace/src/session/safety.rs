@@ -26,10 +26,9 @@ pub(super) fn copies_stacks(system: &System) -> bool {
 /// The kind of kernel link that is to hold the probes.
 pub(super) fn links(asked: cli::Links, system: &System) -> Links {
     match asked {
+        cli::Links::Session => Links::Session,
         cli::Links::Multi => Links::Multi,
-        cli::Links::Auto if system.version.is_some_and(|version| version >= WHOLE_PROCESSES) => {
-            Links::MultiOrPerf
-        }
+        cli::Links::Auto if system.version.is_some_and(|version| version >= WHOLE_PROCESSES) => Links::Best,
         cli::Links::Auto | cli::Links::Perf => Links::Perf,
     }
 }

@@ -199,7 +199,7 @@ impl Supervisor {
             .collect();
         for index in ended {
             let Some(traced) = self.processes.remove(&index) else { continue };
-            self.attacher.programs.unwatch(traced.process.pid);
+            self.attacher.programs.unwatch(traced.process.pid, index);
             self.engine.tell(Fact::Gone { process: index, t: self.clock.t() });
             traced.attached.detach();
         }

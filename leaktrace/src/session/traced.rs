@@ -216,17 +216,21 @@ pub(super) fn is_code(ranges: &[(u64, u64)], address: u64) -> bool {
 /// Its totals, as the summary shows them; `mappings` says whether those are traced.
 pub(super) fn process_summary(traced: &Traced, mappings: bool) -> ProcessSummary {
     let totals = traced.tracker.totals();
+    let [live_count, allocs, frees] = traced.tracker.counts();
     ProcessSummary {
         pid: traced.pid,
         comm: traced.comm.clone(),
         live_bytes: totals.live_bytes,
-        live_count: totals.live_count,
-        allocs: totals.allocs,
-        frees: totals.frees,
+        live_count,
+        allocs,
+        frees,
         unknown_frees: totals.unknown_frees,
         alloc_bytes: totals.alloc_bytes,
         free_bytes: totals.free_bytes,
         peak_live_bytes: totals.peak_live_bytes,
+        live_bytes_ci95: traced.tracker.interval(),
+        found_bytes: traced.tracker.before().map(|_| totals.found_bytes),
+        found_count: traced.tracker.before().map(|_| totals.found_count),
         rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
         mapped: mappings.then(|| traced.mapped()),
     }

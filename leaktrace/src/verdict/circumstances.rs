@@ -12,6 +12,8 @@ pub struct Circumstances {
     pub loss_share: f64,
     /// Share of allocations that was seen, 0..1; 1 without sampling.
     pub sampled_share: f64,
+    /// Standard error of the last value, in bytes, where it is estimated from samples; else 0.
+    pub error_bytes: f64,
     /// Memory grows of which the traced blocks explain less than half: never `bounded`.
     pub has_unexplained_growth: bool,
     /// Growth of the resident set ÷ growth of the process's live bytes, over the same time; where both are known.
@@ -31,6 +33,7 @@ impl Default for Circumstances {
             noise_bytes: 0.0,
             loss_share: 0.0,
             sampled_share: 1.0,
+            error_bytes: 0.0,
             has_unexplained_growth: false,
             rss_agreement: None,
             accounted_share: None,

@@ -48,10 +48,32 @@ pub(super) fn apply(judgement: &mut Judgement, age_s: f64, circumstances: &Circu
         let says = "memory grows that the traced blocks do not explain".to_owned();
         judgement.evidence.insert(0, Evidence { name: "unexplained_growth".to_owned(), value: 1.0, says });
     }
+    widen_by_sampling(judgement, age_s, circumstances.error_bytes);
     doubt_the_small(judgement, age_s, circumstances.noise_bytes);
     be_patient(judgement, age_s, circumstances.patience_s);
     judgement.confidence =
         if judgement.confidence.is_nan() { 0.0 } else { judgement.confidence.clamp(0.0, 1.0) };
+}
+
+/// Where values are estimated, their growth is, too: by the error of the last value over the time that it took. A leak
+/// whose interval reaches down to no growth is a suspect.
+fn widen_by_sampling(judgement: &mut Judgement, age_s: f64, error_bytes: f64) {
+    const Z: f64 = 1.96;
+    let by_sampling = Z * error_bytes / age_s;
+    let is_estimated = by_sampling > 0.0 && by_sampling < f64::MAX.sqrt();
+    let Some(growth) = judgement.growth.as_mut().filter(|_| is_estimated) else { return };
+    let (low, high) = growth.ci95;
+    let widened = |half: f64| half.max(0.0).hypot(by_sampling);
+    growth.ci95 = (
+        growth.bytes_per_s - widened(growth.bytes_per_s - low),
+        growth.bytes_per_s + widened(high - growth.bytes_per_s),
+    );
+    let says = format!("estimated from samples: {:.0} KiB of it may be chance", Z * error_bytes / 1024.0);
+    if growth.ci95.0 <= 0.0 && judgement.verdict == Verdict::Leak {
+        judgement.verdict = Verdict::Suspect;
+        judgement.confidence = judgement.confidence.min(0.5);
+    }
+    judgement.evidence.push(Evidence { name: "sampling".to_owned(), value: error_bytes, says });
 }
 
 fn lower_by_losses(judgement: &mut Judgement, circumstances: &Circumstances) {

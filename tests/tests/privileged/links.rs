@@ -12,6 +12,8 @@ use crate::exactness::compare_with;
 pub(crate) const CASES: &[Case] = &[
     ("links::perf_is_exact", || exact("perf", "perf")),
     ("links::multi_is_exact", || exact("multi", "uprobe_multi")),
+    ("links::session_is_exact", || exact("session", "uprobe_session")),
+    ("links::session_comes_and_goes", || come_and_go("session", 8)),
     ("links::multi_comes_and_goes", || come_and_go("multi", 8)),
     ("links::perf_comes_and_goes", || come_and_go("perf", 2)),
 ];

@@ -17,6 +17,7 @@ mod javascript;
 mod links;
 mod mappings;
 mod programs;
+mod sampling;
 mod stacks;
 mod survival;
 mod trees;
@@ -45,6 +46,7 @@ fn main() {
     for group in [
         exactness::CASES,
         links::CASES,
+        sampling::CASES,
         &stacks::CASES.concat(),
         mappings::CASES,
         allocators::CASES,

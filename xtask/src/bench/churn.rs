@@ -30,9 +30,11 @@ pub(super) fn run(
     threads: &[u32],
     (rounds, seconds): (u32, u32),
 ) -> Result<()> {
+    const MEASURED: [Variant; 5] =
+        [Variant::Untraced, Variant::Leaktrace, Variant::Multi, Variant::Sampled, Variant::Bcc];
     let mut cost = Table::new(
         format!("{name}: ns per malloc+free pair, medians of {rounds} rounds of {seconds} s"),
-        &["threads", "untraced", "leaktrace", "added", "bcc shape", "added", "leaktrace/bcc"],
+        &["threads", "tracer", "ns", "added", "of the bcc shape's", "lost"],
     );
     let mut account = Table::new(
         format!("{name}: what the tracers say of themselves"),
@@ -41,7 +43,7 @@ pub(super) fn run(
     for &threads in threads {
         let mut samples = Vec::new();
         for round in 1..=rounds {
-            for variant in Variant::ALL {
+            for variant in MEASURED {
                 eprintln!("{name}, {threads} threads, round {round} of {rounds}: {variant:?}");
                 samples.push(sample(programs, churn, variant, (threads, seconds))?);
             }
@@ -52,15 +54,17 @@ pub(super) fn run(
         let ns = |variant| middle(variant, |sample| sample.ns_per_pair);
         let base = ns(Variant::Untraced);
         let added = |variant| ns(variant).zip(base).map(|(traced, base)| traced - base);
-        cost.row(vec![
-            threads.to_string(),
-            number(base),
-            number(ns(Variant::Leaktrace)),
-            number(added(Variant::Leaktrace)),
-            number(ns(Variant::Bcc)),
-            number(added(Variant::Bcc)),
-            ratio(added(Variant::Leaktrace), added(Variant::Bcc)),
-        ]);
+        for variant in MEASURED {
+            let is_traced = variant != Variant::Untraced;
+            cost.row(vec![
+                threads.to_string(),
+                format!("{variant:?}").to_lowercase(),
+                number(ns(variant)),
+                number(added(variant).filter(|_| is_traced)),
+                ratio(added(variant).filter(|_| is_traced), added(Variant::Bcc)),
+                losses(&samples, variant, |sample| sample.account.lost).to_string(),
+            ]);
+        }
         let events = middle(Variant::Leaktrace, |sample| sample.account.events as f64);
         let lost: u64 = losses(&samples, Variant::Leaktrace, |sample| sample.account.lost);
         // bpftrace does not count what its maps refuse: what it did not see of the calls made is lost.

@@ -24,6 +24,10 @@ pub(crate) enum Variant {
     Untraced,
     /// leaktrace with its defaults.
     Leaktrace,
+    /// leaktrace with uprobe_multi links in the place of sessions.
+    Multi,
+    /// leaktrace that takes one allocation in about 512 KiB.
+    Sampled,
     /// The shape of bcc's memleak.
     Bcc,
     /// The same, and at its end it prints the stacks of the blocks that are left.
@@ -34,7 +38,7 @@ pub(crate) enum Variant {
 
 impl Variant {
     /// In the order in which a round runs them.
-    pub(crate) const ALL: [Self; 3] = [Self::Untraced, Self::Leaktrace, Self::Bcc];
+    pub(crate) const ALL: [Self; 4] = [Self::Untraced, Self::Leaktrace, Self::Sampled, Self::Bcc];
 }
 
 /// What a tracer says of its own run.
@@ -67,17 +71,10 @@ impl Tracer {
     pub(crate) fn attach(variant: Variant, root: Root, leaktrace: &Path, pid: u32) -> Result<Option<Self>> {
         let command = match variant {
             Variant::Untraced => return Ok(None),
-            Variant::Leaktrace => {
-                root.command(leaktrace).args(["--pid", &pid.to_string(), "--format", "ndjson"])
-            }
-            Variant::V8Only => root.command(leaktrace).args([
-                "--pid",
-                &pid.to_string(),
-                "--only",
-                "v8",
-                "--format",
-                "ndjson",
-            ]),
+            Variant::Leaktrace => leaktrace_with(root, leaktrace, pid, &[]),
+            Variant::Multi => leaktrace_with(root, leaktrace, pid, &["--links", "multi"]),
+            Variant::Sampled => leaktrace_with(root, leaktrace, pid, &["--sample", "512KiB"]),
+            Variant::V8Only => leaktrace_with(root, leaktrace, pid, &["--only", "v8"]),
             Variant::Bcc | Variant::BccStacks => root
                 .command("env")
                 .arg(format!("BPFTRACE_MAX_MAP_KEYS={}", bcc::MAP_KEYS))
@@ -120,7 +117,9 @@ impl Tracer {
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let attached = match self.variant {
                 Variant::Untraced => true,
-                Variant::Leaktrace | Variant::V8Only => line.contains("\"type\":\"tick\""),
+                Variant::Leaktrace | Variant::Multi | Variant::Sampled | Variant::V8Only => {
+                    line.contains("\"type\":\"tick\"")
+                }
                 Variant::Bcc | Variant::BccStacks => line == "attached",
             };
             if attached {
@@ -136,7 +135,9 @@ impl Tracer {
         let printed = self.output()?;
         match variant {
             Variant::Untraced => Ok(Account::default()),
-            Variant::Leaktrace | Variant::V8Only => leaktrace_account(&printed),
+            Variant::Leaktrace | Variant::Multi | Variant::Sampled | Variant::V8Only => {
+                leaktrace_account(&printed)
+            }
             Variant::Bcc | Variant::BccStacks => {
                 let seen = bcc::parse(&printed);
                 Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
@@ -257,6 +258,12 @@ pub(crate) struct Programs {
     pub(crate) leaktrace: PathBuf,
     /// The churn program.
     pub(crate) churn: PathBuf,
+}
+
+fn leaktrace_with(root: Root, leaktrace: &Path, pid: u32, options: &[&str]) -> Cmd {
+    root.command(leaktrace)
+        .args(["--pid", &pid.to_string(), "--format", "ndjson"])
+        .args(options.iter().copied())
 }
 
 #[cfg(test)]

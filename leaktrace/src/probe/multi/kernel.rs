@@ -16,6 +16,29 @@ use aya_obj::generated::{
     bpf_prog_type::BPF_PROG_TYPE_KPROBE,
 };
 
+/// How a program is run by the probes of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// At an instruction.
+    There,
+    /// At the return of a function that begins there.
+    AtReturn,
+    /// At both: a session.
+    AtBoth,
+}
+
+impl Runs {
+    /// The attach type, which the program and its links must share.
+    const fn attach_type(self) -> u32 {
+        /// `BPF_TRACE_UPROBE_SESSION`, which aya-obj 0.3 does not know.
+        const SESSION: u32 = 57;
+        match self {
+            Self::There | Self::AtReturn => BPF_TRACE_UPROBE_MULTI as u32,
+            Self::AtBoth => SESSION,
+        }
+    }
+}
+
 /// A description of the types of functions, which the kernel wants where one of them is called back.
 pub(super) struct Types<'a> {
     pub(super) btf: BorrowedFd<'a>,
@@ -37,11 +60,12 @@ pub(super) fn load_program(
     instructions: &[bpf_insn],
     license: &CStr,
     types: &Types<'_>,
+    runs: Runs,
 ) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     let load = prog_load(&mut attr);
     load.prog_type = BPF_PROG_TYPE_KPROBE as u32;
-    load.expected_attach_type = BPF_TRACE_UPROBE_MULTI as u32;
+    load.expected_attach_type = runs.attach_type();
     load.insns = instructions.as_ptr() as u64;
     load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     load.license = license.as_ptr() as u64;
@@ -65,7 +89,7 @@ pub(super) fn create_link(
     program: BorrowedFd<'_>,
     path: &Path,
     (offsets, cookies): (&[u64], &[u64]),
-    is_return: bool,
+    runs: Runs,
     pid: NonZeroU32,
 ) -> io::Result<OwnedFd> {
     debug_assert_eq!(offsets.len(), cookies.len());
@@ -74,14 +98,14 @@ pub(super) fn create_link(
     // SAFETY: every bit pattern is valid for the integers of this union, which is zeroed.
     let link = unsafe { &mut attr.link_create };
     link.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
-    link.attach_type = BPF_TRACE_UPROBE_MULTI as u32;
+    link.attach_type = runs.attach_type();
     // SAFETY: as above.
     let multi = unsafe { &mut link.__bindgen_anon_3.uprobe_multi };
     multi.path = path.as_ptr() as u64;
     multi.offsets = offsets.as_ptr() as u64;
     multi.cookies = cookies.as_ptr() as u64;
     multi.cnt = u32::try_from(offsets.len().min(cookies.len())).map_err(io::Error::other)?;
-    multi.flags = if is_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
+    multi.flags = if runs == Runs::AtReturn { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
     multi.pid = pid.get();
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }

@@ -2,7 +2,8 @@
 //!
 //! A perf link is closed under a lock of the whole machine, and each waits for a grace period of its own: measured,
 //! 24 of them take 2.5 s, and several traces that end together wait for each other. A uprobe_multi link goes away with
-//! all its probes after one grace period.
+//! all its probes after one grace period. A session (Linux 6.13) is such a link whose program runs at a call and at its
+//! return, unless it says at the call that it need not.
 
 mod kernel;
 
@@ -18,6 +19,7 @@ use aya::{
 };
 use aya_obj::Object;
 
+use self::kernel::Runs;
 use super::links::{AttachPoint, Link, LinkError, Linker, Program};
 use crate::target::hazard::KernelVersion;
 
@@ -32,6 +34,8 @@ pub(super) struct MultiLinks {
     programs: HashMap<Program, OwnedFd>,
     /// The object's type information, as aya loaded it.
     types: OwnedFd,
+    /// Calls and returns of allocation functions are seen by sessions.
+    sessions: bool,
 }
 
 struct MultiLink {
@@ -42,14 +46,27 @@ impl Link for MultiLink {}
 
 impl MultiLinks {
     /// Links for the programs of the object that `ebpf` was loaded from, of which at least one must be loaded.
-    pub(super) fn new(bytes: &[u8], ebpf: &Ebpf) -> Result<Self, LinkError> {
-        Ok(Self { object: relocated(bytes, ebpf)?, programs: HashMap::new(), types: types(ebpf)? })
+    pub(super) fn new(bytes: &[u8], ebpf: &Ebpf, sessions: bool) -> Result<Self, LinkError> {
+        Ok(Self { object: relocated(bytes, ebpf)?, programs: HashMap::new(), types: types(ebpf)?, sessions })
+    }
+}
+
+/// How a program is run.
+const fn runs(program: Program) -> Runs {
+    match program {
+        Program::AllocSession => Runs::AtBoth,
+        program if program.is_return_probe() => Runs::AtReturn,
+        _ => Runs::There,
     }
 }
 
 impl Linker for MultiLinks {
     fn kind(&self) -> &'static str {
-        "uprobe_multi"
+        if self.sessions { "uprobe_session" } else { "uprobe_multi" }
+    }
+
+    fn has_sessions(&self) -> bool {
+        self.sessions
     }
 
     fn load(&mut self, _: &mut Ebpf, program: Program) -> Result<(), LinkError> {
@@ -62,7 +79,8 @@ impl Linker for MultiLinks {
             functions: function.func_info.func_info_bytes(),
             record_size: function.func_info_rec_size,
         };
-        let fd = kernel::load_program(name, &function.instructions, &self.object.license, &types)?;
+        let (instructions, license) = (&function.instructions, &self.object.license);
+        let fd = kernel::load_program(name, instructions, license, &types, runs(program))?;
         self.programs.insert(program, fd);
         Ok(())
     }
@@ -73,8 +91,7 @@ impl Linker for MultiLinks {
         let offsets: Vec<u64> = points.iter().map(|point| point.file_offset).collect();
         let cookies: Vec<u64> = points.iter().map(|point| point.cookie).collect();
         let places = (offsets.as_slice(), cookies.as_slice());
-        let is_return = first.program.is_return_probe();
-        let fd = kernel::create_link(program.as_fd(), &first.path, places, is_return, first.pid)?;
+        let fd = kernel::create_link(program.as_fd(), &first.path, places, runs(first.program), first.pid)?;
         Ok(vec![Box::new(MultiLink { _fd: fd })])
     }
 }

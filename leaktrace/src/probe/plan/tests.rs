@@ -47,7 +47,7 @@ impl Drop for Runner {
 }
 
 /// The plan for the allocator of a kind in a process, mappings included.
-fn plan_of(runner: &Runner, kind: AllocatorKind, returns: Returns) -> Plan {
+fn plan_of(runner: &Runner, kind: AllocatorKind, (returns, sessions): (Returns, bool)) -> Plan {
     let process = Process::open(runner.0.id()).unwrap();
     let maps = process.maps().unwrap();
     let memory = Memory::open(process.pid).unwrap();
@@ -55,8 +55,14 @@ fn plan_of(runner: &Runner, kind: AllocatorKind, returns: Returns) -> Plan {
         discover(&process, &maps, &DiscoverOptions { mappings: true, ..DiscoverOptions::default() }).unwrap();
     let allocators: Vec<_> = discovery.allocators.into_iter().filter(|one| one.kind == kind).collect();
     assert!(!allocators.is_empty(), "no {} found", kind.name());
-    let circumstances =
-        Circumstances { maps: &maps, memory: &memory, returns, nop5_is_cheap: false, own: &HashSet::new() };
+    let circumstances = Circumstances {
+        maps: &maps,
+        memory: &memory,
+        returns,
+        sessions,
+        nop5_is_cheap: false,
+        own: &HashSet::new(),
+    };
     plan(&allocators, &[], discovery.linker.as_ref(), &circumstances)
 }
 
@@ -69,7 +75,7 @@ fn order(program: Program) -> u8 {
         | Program::NewRet
         | Program::MeasureReturn
         | Program::MeasureRet => 2,
-        Program::AllocEnter | Program::NewEnter | Program::MeasureEnter => 3,
+        Program::AllocEnter | Program::AllocSession | Program::NewEnter | Program::MeasureEnter => 3,
         Program::MappingReturn | Program::MappingRet => 4,
         Program::MappingEnter => 5,
         Program::GcStep => 6,
@@ -89,7 +95,8 @@ fn check(plan: &Plan, returns: Returns) {
         assert!(places.insert(place), "twice: {probe:?}");
         sees.entry((&probe.module, &probe.symbol)).or_default().insert(probe.sees.name());
         let spec = &FUNCTIONS[usize::from(probe.cookie.function)];
-        let return_probe = matches!(probe.program, Program::AllocReturn | Program::MappingReturn);
+        let return_probe =
+            matches!(probe.program, Program::AllocReturn | Program::AllocSession | Program::MappingReturn);
         assert_eq!(probe.program.is_mapping(), spec.role.is_mapping(), "{probe:?}");
         assert!(!(return_probe && (spec.throws || returns == Returns::PlainProbes)), "{probe:?}");
         assert_eq!(matches!(probe.program, Program::NewEnter | Program::NewRet), spec.role == Role::New);
@@ -97,17 +104,19 @@ fn check(plan: &Plan, returns: Returns) {
     }
     for ((module, symbol), sees) in &sees {
         println!("    {symbol} of {module}: {sees:?}");
-        assert!(sees.contains("entry") || sees.contains("ret"), "{symbol}");
+        assert!(["entry", "ret", "session"].iter().any(|one| sees.contains(one)), "{symbol}");
     }
     assert!(plan.other_probes.is_empty(), "{:?}", plan.other_probes);
 }
 
 /// Plans for an allocator in both modes; its four central functions must be seen.
 fn plans(runner: &Runner, kind: AllocatorKind, most_left_out: usize) {
-    for returns in [Returns::ReturnProbes, Returns::PlainProbes] {
-        let plan = plan_of(runner, kind, returns);
-        println!("{} with {returns:?}: {} probes", kind.name(), plan.probes.len());
-        check(&plan, returns);
+    for how in [(Returns::ReturnProbes, true), (Returns::ReturnProbes, false), (Returns::PlainProbes, true)] {
+        let plan = plan_of(runner, kind, how);
+        println!("{} with {how:?}: {} probes", kind.name(), plan.probes.len());
+        check(&plan, how.0);
+        let has_sessions = plan.probes.iter().any(|probe| probe.program == Program::AllocSession);
+        assert_eq!(has_sessions, how == (Returns::ReturnProbes, true));
         for sentence in &plan.left_out {
             println!("    left out: {sentence}");
         }
@@ -133,7 +142,7 @@ fn preloaded(library: &str, kind: AllocatorKind, most_left_out: usize) {
 /// Entry and return of each mapping function are seen, in both modes.
 fn mappings(runner: &Runner, kind: AllocatorKind, names: &[&str]) {
     for returns in [Returns::ReturnProbes, Returns::PlainProbes] {
-        let plan = plan_of(runner, kind, returns);
+        let plan = plan_of(runner, kind, (returns, true));
         for name in names {
             let programs: BTreeSet<&str> = plan
                 .probes

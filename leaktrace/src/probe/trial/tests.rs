@@ -88,8 +88,9 @@ fn a_return_probe_is_tried_for_real() {
         ring_bytes: 1 << 16,
         max_stacks: 64,
         min_size: 0,
+        sample: 0,
         mappings: false,
-        links: Links::MultiOrPerf,
+        links: Links::Best,
         log_level: 0,
         pid_namespace: None,
     };

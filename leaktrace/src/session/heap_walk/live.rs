@@ -36,7 +36,9 @@ pub(in crate::session) struct WalkPlan {
 impl WalkPlan {
     /// For the walks of a trace, where it has any.
     pub(in crate::session) fn of(options: &CaptureOptions) -> Option<Self> {
-        let min_size = (options.only != Only::V8).then_some(options.min_size);
+        // Of samples not every free is told, and what is left of the blocks from before would not be known.
+        let traces_all = options.only != Only::V8 && options.sample == 0;
+        let min_size = traces_all.then_some(options.min_size);
         let layouts = Layouts::chosen(options.walks.heap_walk_untested);
         options.walks.heap_walk.then_some(Self { layouts, min_size })
     }

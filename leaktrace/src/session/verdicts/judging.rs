@@ -61,15 +61,24 @@ impl<'a> Judging<'a> {
             return None;
         }
         let totals = self.traced.tracker.totals();
-        let circumstances = Circumstances {
-            has_unexplained_growth: self.traced.has_unexplained_growth(),
-            ..self.circumstances()
+        let around = match self.traced.tracker.sampling() {
+            Some(_) => Circumstances {
+                error_bytes: totals.estimate.error(),
+                rss_agreement: self.rss_agreement,
+                loss_share: self.moment.loss_share,
+                ..self.circumstances_of_samples(totals.live_count)
+            },
+            None => self.circumstances(),
         };
+        let circumstances =
+            Circumstances { has_unexplained_growth: self.traced.has_unexplained_growth(), ..around };
+        let [live_count, allocs, frees] = self.traced.tracker.counts();
         let about = About {
             live_bytes: totals.live_bytes,
-            live_count: Some(totals.live_count),
-            allocs: Some(totals.allocs),
-            frees: Some(totals.frees),
+            live_count: Some(live_count),
+            allocs: Some(allocs),
+            frees: Some(frees),
+            estimated: self.traced.tracker.sampling().is_some(),
             ..self.about(SubjectKind::Process, u64::from(self.traced.pid))
         };
         Some(record(&judge(&self.live, &circumstances), about))
@@ -120,18 +129,30 @@ impl<'a> Judging<'a> {
         let (site, history) = (tracker.site(id)?, self.site_history(id)?);
         let fate = tracker.site_facts(id, self.moment.now_ns);
         let is_sampled = tracker.sampled().isolate_of(id).is_some();
-        let around =
-            if is_sampled { self.circumstances_of_samples(site.live_count) } else { self.circumstances() };
+        let is_estimated = is_sampled || self.is_estimated(id);
+        let mut around =
+            if is_estimated { self.circumstances_of_samples(site.live_count) } else { self.circumstances() };
+        around.error_bytes = site.estimate.error();
         let circumstances = Circumstances { site: fate.as_ref().map(facts), ..around };
+        let [live_count, allocs, frees] = match tracker.sampling() {
+            Some(_) if !is_sampled && is_estimated => site.estimate.counts(),
+            _ => [site.live_count, site.allocs, site.frees],
+        };
         let about = About {
             live_bytes: site.live_bytes,
-            live_count: Some(site.live_count),
-            allocs: Some(site.allocs),
-            frees: Some(site.frees),
-            estimated: is_sampled,
+            live_count: Some(live_count),
+            allocs: Some(allocs),
+            frees: Some(frees),
+            estimated: is_estimated,
             ..self.about(SubjectKind::Site, u64::from(id))
         };
         Some(record(&judge(&history, &circumstances), about))
+    }
+
+    /// Whether only samples of a site's blocks are seen; mappings are seen all.
+    fn is_estimated(&self, id: u32) -> bool {
+        let tracker = &self.traced.tracker;
+        tracker.sampling().is_some() && tracker.mappings().site(id).is_none()
     }
 
     /// Its history. Where it begins with nothing, it had nothing at the ticks before, either: some of these show that

@@ -26,7 +26,7 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
         live_age_p10_p90_s: None,
     });
     let maybe = || proptest::option::of(number());
-    let numbers = (number(), number(), number(), number(), maybe(), maybe(), maybe());
+    let numbers = (number(), number(), number(), number(), maybe(), maybe(), maybe(), number());
     (numbers, any::<bool>(), proptest::option::of(site)).prop_map(
         |(numbers, has_unexplained_growth, site)| {
             let (
@@ -37,12 +37,14 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
                 rss_agreement,
                 accounted_share,
                 headroom_bytes,
+                error_bytes,
             ) = numbers;
             Circumstances {
                 patience_s,
                 noise_bytes,
                 loss_share,
                 sampled_share,
+                error_bytes,
                 has_unexplained_growth,
                 rss_agreement,
                 accounted_share,

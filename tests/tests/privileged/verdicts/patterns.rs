@@ -8,6 +8,7 @@ use crate::Case;
 
 pub(crate) const CASES: &[Case] = &[
     ("verdicts::patterns::linear_1_mb_per_s", linear_fast),
+    ("verdicts::patterns::linear_1_mb_per_s_by_samples", linear_by_samples),
     ("verdicts::patterns::linear_10_kb_per_s_beside_50_mb_per_s", linear_slow),
     ("verdicts::patterns::accelerating", accelerating),
     ("verdicts::patterns::staircase", staircase),
@@ -28,9 +29,19 @@ const SURE: f64 = 0.8;
 
 /// Starts `patterns.c`, attaches, and lets it begin.
 fn watch(pattern: &str, options: &[&str], is_enough: impl Fn(&Watched) -> bool) -> Result<Watched> {
+    watch_by(&[], pattern, options, is_enough)
+}
+
+/// The same with options of leaktrace.
+fn watch_by(
+    how: &[&str],
+    pattern: &str,
+    options: &[&str],
+    is_enough: impl Fn(&Watched) -> bool,
+) -> Result<Watched> {
     let arguments: Vec<&str> = [&[pattern, "wait=1"], options].concat();
     let mut victim = Victim::start(Build::new("patterns.c", Language::C).path()?, &arguments)?;
-    let leaktrace = Leaktrace::attach(victim.pid(), &[])?;
+    let leaktrace = Leaktrace::attach(victim.pid(), how)?;
     victim.send("go")?;
     let watched = Watched::follow(leaktrace, Some(&victim), is_enough)?;
     print(pattern, &watched);
@@ -53,6 +64,17 @@ fn linear_fast() -> Result<()> {
     })?;
     watched.expect_by(watched.begin + 60.0, function, "a linear leak", |said| {
         said.is_leak() && said.pattern == "linear"
+    })?;
+    watched.expect_line(function, "patterns.c")
+}
+
+/// From one allocation of sixty-six: a leak all the same, and as fast.
+fn linear_by_samples() -> Result<()> {
+    let (function, how) = ("remember_forever", ["--sample", "64KiB"]);
+    let enough = |watched: &Watched| watched.seconds() > 60.0 || is_leak_of(watched, function);
+    let watched = watch_by(&how, "linear", &[], enough)?;
+    watched.expect_by(watched.begin + 60.0, function, "a linear leak", |said| {
+        said.is_leak() && said.pattern == "linear" && (said.growth / 1e6 - 1.0).abs() < 0.2
     })?;
     watched.expect_line(function, "patterns.c")
 }

@@ -1,0 +1,83 @@
+//! Samples by bytes: what is told is true, what is estimated is near, whichever link holds the probes.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use leaktrace_tests::{Build, Ended, Language, Leaktrace, Ledger, Totals, Victim, dumped_blocks};
+use serde_json::Value;
+
+use crate::Case;
+
+/// Most blocks of the victim are smaller, some much larger.
+const INTERVAL: u64 = 2048;
+
+pub(crate) const CASES: &[Case] = &[
+    ("sampling::by_sessions", || with(&["--links", "session"])),
+    ("sampling::by_multi_links", || with(&["--links", "multi"])),
+    ("sampling::by_perf_links", || with(&["--links", "perf"])),
+    ("sampling::by_plain_probes", || with(&["--plain-probes"])),
+];
+
+fn with(options: &[&str]) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let dump = directory.path().join("live");
+    let mut victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?;
+    let (interval, path) = (INTERVAL.to_string(), dump.display().to_string());
+    let mut arguments = vec!["--sample", &interval, "--dump-live", &path];
+    arguments.extend(options);
+    let leaktrace = Leaktrace::attach(victim.pid(), &arguments)?;
+    victim.go(50_000, 7, 4)?;
+    let ledger = victim.report()?;
+    let ended = leaktrace.stop()?;
+    ended.expect_success()?;
+    check_samples(&ledger, &dump)?;
+    check_estimates(&ended, &ledger)?;
+    ensure!(victim.quit()?.success(), "the victim found its blocks damaged");
+    Ok(())
+}
+
+/// Each sample that lives is a block of the ledger, as large as it is there; and no large one is missing.
+fn check_samples(ledger: &Ledger, dump: &Path) -> Result<()> {
+    let samples = dumped_blocks(dump)?;
+    let wrong = samples.iter().filter(|(address, size)| ledger.live.get(address) != Some(size)).count();
+    ensure!(wrong == 0, "{wrong} of {} samples are no blocks of the ledger", samples.len());
+    // One in a billion of these is not taken.
+    let large = |(_, size): &(&u64, &u64)| **size > 20 * INTERVAL;
+    let missing =
+        ledger.live.iter().filter(large).filter(|(address, _)| !samples.contains_key(address)).count();
+    ensure!(missing == 0, "{missing} large blocks are missing");
+    println!("{} samples of {} live blocks", samples.len(), ledger.live.len());
+    ensure!(samples.len() < ledger.live.len(), "everything was taken");
+    Ok(())
+}
+
+/// Six standard errors are enough for anybody.
+const FAR: f64 = 6.0;
+
+fn check_estimates(ended: &Ended, ledger: &Ledger) -> Result<()> {
+    let totals = Totals::of(ended.summary()?)?;
+    totals.expect_nothing_lost()?;
+    ensure!(totals.unknown_frees == 0, "frees of blocks that are no samples: {totals:?}");
+    let live: u64 = ledger.live.values().sum();
+    let process = ended.summary()?.pointer("/processes/0").context("no process")?;
+    let (low, high) = interval(process)?;
+    let error = (high - low) / 2.0 / 1.96;
+    println!("live {live}, estimated {} with an error of {error:.0}", totals.live_bytes);
+    ensure!(totals.live_bytes.abs_diff(live) as f64 <= FAR * error, "{live} live bytes, {totals:?}");
+    let near = |name: &str, estimated: u64, exact: u64, far: f64| {
+        let off = (estimated as f64 / exact as f64 - 1.0).abs();
+        println!("{name}: {estimated} of {exact}, {:.1} % off", off * 100.0);
+        ensure!(off < far, "{estimated} {name}, {exact} by the ledger");
+        Ok(())
+    };
+    let allocated = process["alloc_bytes"].as_u64().context("no bytes")?;
+    near("bytes allocated", allocated, ledger.alloc_bytes.context("the ledger tells no bytes")?, 0.02)?;
+    // Most blocks are small, and few of them samples.
+    near("allocations", totals.allocs, ledger.allocs, 0.12)?;
+    near("frees", totals.frees, ledger.frees, 0.12)
+}
+
+fn interval(record: &Value) -> Result<(f64, f64)> {
+    let bound = |at: usize| record["live_bytes_ci95"][at].as_f64().context("no interval");
+    Ok((bound(0)?, bound(1)?))
+}
