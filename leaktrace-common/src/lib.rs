@@ -29,6 +29,8 @@ pub const NO_STACK: u64 = 0;
 pub mod maps {
     /// Addresses of sampled blocks (hash set); one entry where everything is traced.
     pub const SAMPLED: &str = "SAMPLED";
+    /// Calls that were looked at and not told, by the function's number (per-CPU array).
+    pub const PASSED: &str = "PASSED";
     /// Ring buffer of records.
     pub const EVENTS: &str = "EVENTS";
     /// Per-thread call slots (hash).

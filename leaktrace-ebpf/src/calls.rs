@@ -8,7 +8,7 @@ use leaktrace_common::{CallSlot, Cookie, Kind, Loss, Role};
 
 use crate::{
     emit,
-    maps::count,
+    maps::{count, pass},
     registers::{Hit, read_word},
     sample,
     settings::{MAPPINGS, MIN_SIZE, SAMPLE},
@@ -31,6 +31,7 @@ pub fn enter(ctx: &ProbeContext, hit: &Hit) -> bool {
     // the program's own.
     let is_large = size >= MIN_SIZE.load();
     if !is_large && !reallocates && MAPPINGS.load() == 0 {
+        pass(hit.cookie.function);
         return false;
     }
     let Some(slot) = slot::of(hit) else { return false };
@@ -38,6 +39,9 @@ pub fn enter(ctx: &ProbeContext, hit: &Hit) -> bool {
         return false;
     }
     let is_wanted = is_large && sample::takes(slot, size);
+    if !is_wanted {
+        pass(hit.cookie.function);
+    }
     // A call within one that is not followed would count for itself.
     if !is_wanted && hit.cookie.is_leaf && !reallocates && SAMPLE.load() != 0 && MAPPINGS.load() == 0 {
         return false;

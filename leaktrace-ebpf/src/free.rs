@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use leaktrace_common::Kind;
 
-use crate::{emit, registers::Hit, sample, slot};
+use crate::{emit, maps::pass, registers::Hit, sample, slot};
 
 /// Entry of `free`, `operator delete` and their kin. The record goes out before the block is really free, so that
 /// no other thread's reuse of the address can come before it.
@@ -15,7 +15,7 @@ pub fn free_enter(ctx: ProbeContext) {
         return;
     }
     if !sample::is_told(&hit, address) {
-        return;
+        return pass(hit.cookie.function);
     }
     // A thread that never allocated has no slot, and needs none to free.
     if let Some(slot) = slot::existing(hit.thread) {

@@ -8,6 +8,7 @@ use leaktrace_common::Kind;
 
 use crate::{
     emit,
+    maps::pass,
     registers::{Hit, read_word},
     sample,
     settings::{MAPPINGS, MIN_SIZE},
@@ -25,15 +26,18 @@ pub fn new_enter(ctx: ProbeContext) {
     let size = hit.requested_size();
     let follows_all = MAPPINGS.load() == 1;
     if size < MIN_SIZE.load() && !follows_all {
-        return;
+        return pass(hit.cookie.function);
     }
     let Some(slot) = slot::of(&hit) else { return };
     if slot::within_call(&ctx, &hit, slot) {
         return;
     }
     let is_wanted = size >= MIN_SIZE.load() && sample::takes(slot, size);
-    if !is_wanted && !follows_all {
-        return;
+    if !is_wanted {
+        pass(hit.cookie.function);
+        if !follows_all {
+            return;
+        }
     }
     slot.new_wanted = u32::from(is_wanted);
     slot.new_sp = hit.stack_pointer();

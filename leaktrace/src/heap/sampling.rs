@@ -112,14 +112,15 @@ impl Estimate {
 /// approximation of Wilson and Hilferty, made so much wider that it is never narrower.
 fn poisson_interval(events: f64) -> (f64, f64) {
     const Z: f64 = 1.959_963_984_540_054;
-    const WIDER: f64 = 0.002;
+    const WIDER: f64 = 0.003;
     /// -ln 0.025.
     const OF_NONE: f64 = 3.688_879_454_113_936_5;
     let bound = |n: f64, z: f64| n * (1.0 - 1.0 / (9.0 * n) + z / (3.0 * n.sqrt())).max(0.0).powi(3);
     if events <= 0.0 {
         return (0.0, OF_NONE);
     }
-    (bound(events, -Z) * (1.0 - WIDER), bound(events + 1.0, Z) * (1.0 + WIDER))
+    let (low, high) = (bound(events, -Z), bound(events + 1.0, Z));
+    (low - WIDER * (events - low), high + WIDER * (high - events))
 }
 
 #[cfg(test)]

@@ -185,6 +185,7 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
         losses: losses(lost),
         overhead: Overhead {
             events_per_s: 47_000.0,
+            passed_per_s: 0.0,
             target_cpu_share: 0.038,
             own_cpu_share: 0.012,
             own_rss_bytes: 14 << 20,

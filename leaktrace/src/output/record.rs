@@ -239,6 +239,9 @@ pub struct Losses {
 pub struct Overhead {
     /// Probe hits a second that gave a record, over the last interval.
     pub events_per_s: f64,
+    /// Probe hits a second that gave no record, over the last interval: calls that are no samples, or too small.
+    #[serde(default)]
+    pub passed_per_s: f64,
     /// Estimated share of one CPU that the probes take from the target (0..1 per CPU), from the cost classes.
     pub target_cpu_share: f64,
     /// Share of one CPU that leaktrace itself used over the last interval.

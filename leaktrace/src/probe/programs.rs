@@ -77,6 +77,7 @@ pub struct Programs {
     losses: PerCpuArray<MapData, u64>,
     targets: HashMap<MapData, u32, u32>,
     sampled: HashMap<MapData, u64, u8>,
+    passed: PerCpuArray<MapData, u64>,
     /// How the stacks of each process are taken.
     unwind: Array<MapData, u32>,
     /// The ring, and what its reader tells the programs.
@@ -103,6 +104,7 @@ impl Programs {
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
         let unwind = Array::try_from(take_map(&mut ebpf, maps::UNWIND)?).map_err(map_failure)?;
         let sampled = HashMap::try_from(take_map(&mut ebpf, maps::SAMPLED)?).map_err(map_failure)?;
+        let passed = PerCpuArray::try_from(take_map(&mut ebpf, maps::PASSED)?).map_err(map_failure)?;
         let copies = copy_maps(&mut ebpf)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
         Ok(Self {
@@ -111,6 +113,7 @@ impl Programs {
             losses,
             targets,
             sampled,
+            passed,
             unwind,
             ring: Some((ring, copies)),
             ring_bytes: ring_size(settings.ring_bytes),
@@ -171,6 +174,11 @@ impl Programs {
         for key in gone {
             let _ = self.sampled.remove(&key);
         }
+    }
+
+    /// Calls of a function that the programs looked at so far and did not tell, summed over all CPUs.
+    pub fn passed(&self, function: u8) -> u64 {
+        self.passed.get(&u32::from(function), 0).map_or(0, |values| values.iter().sum())
     }
 
     /// What the programs lost so far, by cause, summed over all CPUs.

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::input::Fact;
 use super::stack_choice::{StackChoice, code_records};
 use crate::{
     cli::Only,
@@ -446,23 +447,28 @@ impl Found {
         self.runtimes.iter().map(runtime_record).collect()
     }
 
-    /// What a record of each function costs the target, in nanoseconds.
-    pub(super) fn costs(&self) -> Vec<(u8, u32)> {
-        let mut costs = HashMap::<u8, u32>::new();
+    /// What a call of each function costs the target, in nanoseconds: with a record, and without one.
+    pub(super) fn costs(&self) -> Fact {
+        let (mut ns, mut passed_ns) = (HashMap::<u8, u32>::new(), HashMap::<u8, u32>::new());
         for probe in &self.probes {
-            let ns = match probe.program {
+            let entry = probe.cost.estimated_ns();
+            let (record, passed) = match probe.program {
                 // The return probe shares its trap with the entry probe; what it adds is the way back, the stack
                 // and the record: measured by `cargo xtask bench`, docs/overhead.md.
-                Program::AllocReturn | Program::MappingReturn | Program::MeasureReturn => 1_200,
+                // A return without a record is the way back alone.
+                Program::AllocReturn | Program::MappingReturn | Program::MeasureReturn => (1_200, 400),
                 Program::AllocRet | Program::NewRet | Program::MappingRet | Program::MeasureRet => {
-                    probe.cost.estimated_ns() + 700
+                    (entry + 700, entry)
                 }
-                Program::AllocSession => probe.cost.estimated_ns() + 1_200,
-                _ => probe.cost.estimated_ns(),
+                // A session skips it.
+                Program::AllocSession if probe.cookie.is_leaf => (entry + 1_200, entry),
+                Program::AllocSession => (entry + 1_200, entry + 400),
+                _ => (entry, entry),
             };
-            *costs.entry(probe.cookie.function).or_default() += ns;
+            *ns.entry(probe.cookie.function).or_default() += record;
+            *passed_ns.entry(probe.cookie.function).or_default() += passed;
         }
-        costs.into_iter().collect()
+        Fact::Costs { ns: ns.into_iter().collect(), passed_ns: passed_ns.into_iter().collect() }
     }
 }
 

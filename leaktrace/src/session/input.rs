@@ -95,6 +95,9 @@ pub enum Fact {
     Costs {
         /// Nanoseconds that a record of a function costs, by number of the function.
         ns: Vec<(u8, u32)>,
+        /// Nanoseconds that a call costs of which there is no record.
+        #[serde(default)]
+        passed_ns: Vec<(u8, u32)>,
     },
     /// Names for a site.
     Symbols {
@@ -218,6 +221,9 @@ pub struct Tick {
     pub t: f64,
     /// Loss counters of the BPF programs, in the order of [`leaktrace_common::Loss::ALL`].
     pub losses: Vec<u64>,
+    /// Calls that were looked at and are not in the records, since attach: by number of the function.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<(u8, u64)>,
     /// Each process that is still there.
     pub processes: Vec<ProcessUsage>,
     /// Share of one CPU that leaktrace itself used since the last tick.

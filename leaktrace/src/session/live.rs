@@ -1,6 +1,6 @@
 //! A live run: everything is made ready, attached, and handed to the supervisor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -104,7 +104,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     }
     let mut first = vec![Fact::Start { header: Box::new(header), start_ns: clock.start_ns }];
     first.extend(process_facts(0, &process, &maps, launched.is_some()));
-    first.push(Fact::Costs { ns: found.costs() });
+    first.push(found.costs());
     let engine = Engine::start(Setup {
         ring,
         parts: Parts {
@@ -130,6 +130,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         under_way,
         looks: Vec::new(),
         own_cpu: (own_cpu_s(), 0.0),
+        functions: BTreeSet::new(),
         limits: Limits::new(),
         launched,
         js_sites,

@@ -28,6 +28,7 @@ pub mod series_file;
 mod sinks;
 mod slack;
 mod snapshot;
+mod spend;
 mod stack_choice;
 mod stacks;
 mod supervisor;

@@ -25,6 +25,7 @@ use super::{
     parts::Parts,
     ranking::{self, View},
     slack::Slack,
+    spend::Spend,
     traced::{Traced, fragmentation, is_code, process_summary},
     v8::V8State,
     verdicts::{Moment, Verdicts},
@@ -52,13 +53,13 @@ pub struct Pipeline {
     /// No allocation is traced.
     v8_only: bool,
     t: f64,
-    costs_ns: [u32; 256],
+    spend: Box<Spend>,
     losses: LossCounts,
     order: OrderCheck,
     announced_loss: u64,
     events: u64,
-    /// Since the last tick: records, and their estimated cost to the target.
-    interval: (u64, u64),
+    /// Records since the last tick.
+    interval: u64,
     last_tick: f64,
 }
 
@@ -81,12 +82,12 @@ impl Pipeline {
             sampling: None,
             v8_only: false,
             t: 0.0,
-            costs_ns: [0; 256],
+            spend: Box::default(),
             losses: LossCounts::default(),
             order: OrderCheck::default(),
             announced_loss: 0,
             events: 0,
-            interval: (0, 0),
+            interval: 0,
             last_tick: 0.0,
         }
     }
@@ -131,11 +132,7 @@ impl Pipeline {
                     traced.v8.limit(*heap, *limit_bytes, source);
                 }
             }
-            Fact::Costs { ns } => {
-                for &(function, ns) in ns {
-                    self.costs_ns[usize::from(function)] = ns;
-                }
-            }
+            Fact::Costs { ns, passed_ns } => self.spend.prices(ns, passed_ns),
             Fact::Symbols { site, frames, culprit, quiet } => {
                 self.symbols(*site, frames, *culprit, *quiet, out);
             }
@@ -246,8 +243,8 @@ impl Pipeline {
         };
         let header = event.header();
         self.order.observe(header);
-        self.interval.0 += 1;
-        self.interval.1 += u64::from(self.costs_ns[usize::from(header.function)]);
+        self.interval += 1;
+        self.spend.record(header.function);
         let Some(traced) = self.processes.get_mut(&header.process) else {
             self.losses.add(Cause::UnknownProcess, 1);
             return;
@@ -347,7 +344,8 @@ impl Pipeline {
             out.push(Record::Tick(tick));
         }
         self.last_tick = tick.t;
-        self.interval = (0, 0);
+        self.interval = 0;
+        self.spend.begin_interval();
         self.judge(&losses, out);
     }
 
@@ -394,7 +392,8 @@ impl Pipeline {
     /// Takes over what was seen outside.
     fn observe(&mut self, tick: &Tick) {
         self.t = tick.t;
-        self.events += self.interval.0;
+        self.events += self.interval;
+        self.spend.passed(&tick.passed);
         self.losses.set_kernel(&tick.losses);
         for traced in self.processes.values_mut() {
             traced.usage = None;
@@ -435,8 +434,9 @@ impl Pipeline {
     fn overhead(&self, tick: &Tick) -> Overhead {
         let seconds = (tick.t - self.last_tick).max(1e-3);
         Overhead {
-            events_per_s: round(self.interval.0 as f64 / seconds, 1.0),
-            target_cpu_share: round(self.interval.1 as f64 / 1e9 / seconds, 1e4),
+            events_per_s: round(self.interval as f64 / seconds, 1.0),
+            passed_per_s: round(self.spend.passed_calls() as f64 / seconds, 1.0),
+            target_cpu_share: round(self.spend.ns() as f64 / 1e9 / seconds, 1e4),
             own_cpu_share: round(tick.own_cpu_share, 1e4),
             own_rss_bytes: tick.own_rss_bytes,
         }

@@ -1,6 +1,10 @@
 //! The supervisor of a live run: ticks, signals and wishes, what happens to the processes, and the end.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -81,6 +85,8 @@ pub(super) struct Supervisor {
     /// When a process is to be looked at again.
     pub(super) looks: Vec<(Instant, u16)>,
     pub(super) own_cpu: (f64, f64),
+    /// Functions that are probed, by number.
+    pub(super) functions: BTreeSet<u8>,
     /// Limits on the memory of the processes.
     pub(super) limits: Limits,
     pub(super) launched: Option<Launched>,
@@ -154,8 +160,9 @@ impl Supervisor {
     }
 
     /// Tells what a look brought; the first look's allocators stand in the header.
-    pub(super) fn tell_found(&self, index: u16, pid: u32, found: &Found, is_first: bool) {
-        self.engine.tell(Fact::Costs { ns: found.costs() });
+    pub(super) fn tell_found(&mut self, index: u16, pid: u32, found: &Found, is_first: bool) {
+        self.engine.tell(found.costs());
+        self.functions.extend(found.probes.iter().map(|probe| probe.cookie.function));
         if let Some(kind) = found.in_charge {
             self.engine.tell(Fact::Rounding { process: index, rounding: rounding(kind) });
         }
@@ -253,10 +260,18 @@ impl Supervisor {
         Tick {
             t,
             losses: self.losses(),
+            passed: self.passed(),
             processes,
             own_cpu_share: (cpu_now - cpu) / (t - at).max(1e-3),
             own_rss_bytes: own_rss_bytes(),
         }
+    }
+
+    /// Calls that the programs looked at and did not tell.
+    fn passed(&self) -> Vec<(u8, u64)> {
+        let passed =
+            self.functions.iter().map(|&function| (function, self.attacher.programs.passed(function)));
+        passed.filter(|(_, calls)| *calls > 0).collect()
     }
 
     /// The programs' counters, without the returns of calls that began before the probes.

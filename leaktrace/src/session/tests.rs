@@ -70,7 +70,7 @@ fn start() -> Vec<Input> {
         Fact::Start { header, start_ns: START },
         Fact::Process { process: 0, pid: PID, comm: "victim".to_owned(), is_waiting: false },
         Fact::Code { process: 0, ranges: vec![(0x1000, 0x9000)] },
-        Fact::Costs { ns: vec![(1, 2_000)] },
+        Fact::Costs { ns: vec![(1, 2_000)], passed_ns: Vec::new() },
     ];
     facts.map(Input::Fact).into()
 }
@@ -88,7 +88,14 @@ fn usage(rss_bytes: u64) -> ProcessUsage {
 
 fn tick(t: f64, losses: &[u64]) -> Tick {
     let processes = vec![usage(5 << 20)];
-    Tick { t, losses: losses.to_vec(), processes, own_cpu_share: 0.01, own_rss_bytes: 1 << 20 }
+    Tick {
+        t,
+        losses: losses.to_vec(),
+        passed: Vec::new(),
+        processes,
+        own_cpu_share: 0.01,
+        own_rss_bytes: 1 << 20,
+    }
 }
 
 fn end(t: f64, losses: &[u64]) -> Input {
@@ -370,6 +377,7 @@ fn a_tick() -> impl Strategy<Value = Tick> {
     (number(), prop::collection::vec(any::<u64>(), 0..20), processes, number(), any::<u64>()).prop_map(
         |(t, losses, processes, own_cpu_share, own_rss_bytes)| Tick {
             t,
+            passed: losses.iter().map(|&count| (count as u8, count)).collect(),
             losses,
             processes,
             own_cpu_share,
@@ -399,7 +407,8 @@ fn an_input() -> impl Strategy<Value = Input> {
         3 => (process.clone(), any::<u32>(), ".{0,5}")
             .prop_map(|(process, pid, comm)| Input::Fact(Fact::Process { process, pid, comm, is_waiting: false })),
         1 => (process.clone(), ranges).prop_map(|(process, ranges)| Input::Fact(Fact::Code { process, ranges })),
-        1 => prop::collection::vec(any::<(u8, u32)>(), 0..300).prop_map(|ns| Input::Fact(Fact::Costs { ns })),
+        1 => prop::collection::vec(any::<(u8, u32)>(), 0..300)
+            .prop_map(|ns| Input::Fact(Fact::Costs { passed_ns: ns.clone(), ns })),
         2 => (prop_oneof![0..5_u32, any::<u32>()], frames, any::<Option<usize>>(), any::<bool>()).prop_map(
             |(site, frames, culprit, quiet)| Input::Fact(Fact::Symbols { site, frames, culprit, quiet })
         ),

@@ -9,15 +9,15 @@ use crate::heap::{Limits, SiteIds, Tracker};
 const INTERVAL: u64 = 16 << 10;
 const RUNS: u64 = 2000;
 
-/// A small generator (xorshift*), the same on every machine.
+/// A small generator (SplitMix64), the same on every machine.
 struct Dice(u64);
 
 impl Dice {
     fn next(&mut self) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) >> 32) as u32
     }
 
     fn below(&mut self, bound: u32) -> u32 {
@@ -81,7 +81,7 @@ fn truth(steps: &[Step]) -> Vec<(f64, f64, f64)> {
 
 /// A run: the sites by what their samples stand for.
 fn run(steps: &[Step], seed: u64) -> Tracker {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut dice = Dice(seed << 40);
     let mut tracker = Tracker::new(&Limits::default(), 0, SiteIds::default());
     tracker.set_sampling(Sampling::every(INTERVAL));
     let header = Header { kind: 0, function: 0, process: 0, tid: 1, time_ns: 0 };
