@@ -29,10 +29,11 @@ impl<W: Write, N: Write> PlainWriter<W, N> {
     fn line(&mut self, tick: &Tick) -> String {
         let rates = self.before.get(&tick.pid).and_then(|before| Rates::between(before, tick));
         let mut line = format!(
-            "{:>7}  {} {}  live {} in {} blocks",
+            "{:>7}  {} {}  live {}{} in {} blocks",
             text::duration(tick.t),
             self.comm,
             tick.pid,
+            if tick.samples.is_some() { "about " } else { "" },
             text::bytes(tick.live_bytes),
             text::count(tick.live_count)
         );
@@ -123,6 +124,14 @@ mod tests {
         PlainWriter::new(&mut data, Vec::new()).record(&Record::Tick(tick)).unwrap();
         let line = String::from_utf8(data).unwrap();
         assert!(line.contains("  mapped 12.0 MiB in 3  resident "), "{line}");
+    }
+
+    #[test]
+    fn estimates_are_marked() {
+        let mut data = Vec::new();
+        let tick = Tick { samples: Some(7), ..fixture::tick(0.2, 1 << 20, 0) };
+        PlainWriter::new(&mut data, Vec::new()).record(&Record::Tick(tick)).unwrap();
+        assert!(String::from_utf8(data).unwrap().contains("  live about 1.0 MiB in "));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Inputs in, records out: the state of a whole trace, live or replayed. Pure: what it knows of time, processes and
 //! symbols, it was told.
 
+mod figures;
 mod js;
 mod questions;
 mod stacks;
@@ -402,77 +403,6 @@ impl Pipeline {
             if let Some(traced) = self.processes.get_mut(&usage.process) {
                 traced.used(tick.t, usage);
             }
-        }
-    }
-
-    fn losses(&self) -> Losses {
-        let mut counts = self.losses.clone();
-        counts.merge(&self.past_losses);
-        counts.add(Cause::OutOfOrder, self.order.out_of_order());
-        for traced in self.processes.values() {
-            counts.merge(&traced.tracker.losses());
-            counts.add(Cause::UnpairedGc, traced.v8.unpaired());
-        }
-        let causes = counts.iter().filter(|(_, count)| *count > 0);
-        let causes = causes.map(|(name, count)| (name.to_owned(), count)).collect();
-        Losses { total: counts.total(), causes }
-    }
-
-    /// A loss is told when it first happens, and again whenever the count has doubled.
-    fn announce_losses(&mut self, losses: &Losses, out: &mut Vec<Record>) {
-        if losses.total == 0 || losses.total < self.announced_loss.saturating_mul(2) {
-            return;
-        }
-        self.announced_loss = losses.total;
-        let causes: Vec<String> =
-            losses.causes.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        let message = format!("the figures are incomplete: {}", causes.join(", "));
-        let pid = self.processes.values().next().map_or(0, |traced| traced.pid);
-        out.push(notice(self.t, pid, Level::Warning, "lost_events", message));
-    }
-
-    fn overhead(&self, tick: &Tick) -> Overhead {
-        let seconds = (tick.t - self.last_tick).max(1e-3);
-        Overhead {
-            events_per_s: round(self.interval as f64 / seconds, 1.0),
-            passed_per_s: round(self.spend.passed_calls() as f64 / seconds, 1.0),
-            target_cpu_share: round(self.spend.ns() as f64 / 1e9 / seconds, 1e4),
-            own_cpu_share: round(tick.own_cpu_share, 1e4),
-            own_rss_bytes: tick.own_rss_bytes,
-        }
-    }
-
-    fn tick_of(&self, traced: &Traced, losses: &Losses, overhead: &Overhead) -> TickRecord {
-        let totals = traced.tracker.totals();
-        let [live_count, allocs, frees] = traced.tracker.counts();
-        TickRecord {
-            t: self.t,
-            pid: traced.pid,
-            live_bytes: totals.live_bytes,
-            live_count,
-            allocs,
-            frees,
-            unknown_frees: totals.unknown_frees,
-            alloc_bytes: totals.alloc_bytes,
-            free_bytes: totals.free_bytes,
-            rss_bytes: traced.usage.as_ref().map(|usage| usage.rss_bytes),
-            rss_split: traced.usage.as_ref().map(|usage| usage.split.clone()),
-            mapped: self.mappings.then(|| traced.mapped()),
-            memory_limit: traced.usage.as_ref().and_then(|usage| usage.limit.clone()),
-            fragmentation: traced.fragmentation.clone(),
-            internal_bytes: traced
-                .tracker
-                .rounding()
-                .filter(|_| self.sampling.is_none())
-                .map(|_| totals.internal_bytes),
-            samples: self.sampling.map(|_| totals.live_count),
-            live_bytes_ci95: traced.tracker.interval(),
-            before_attach: traced.before_attach().map(Box::new),
-            rss_parts: traced.parts.split(traced).map(Box::new),
-            v8: traced.v8.tick(traced, self.t),
-            losses: losses.clone(),
-            overhead: overhead.clone(),
-            sites: ranking::largest(traced, &self.view, self.now_ns(), &self.names),
         }
     }
 

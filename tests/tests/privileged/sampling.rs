@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use leaktrace_tests::{Build, Ended, Language, Leaktrace, Ledger, Totals, Victim, dumped_blocks};
+use leaktrace_tests::{
+    Build, Ended, Language, Leaktrace, Ledger, Totals, Victim, dumped_blocks, system_library,
+};
 use serde_json::Value;
 
 use crate::Case;
@@ -16,12 +18,28 @@ pub(crate) const CASES: &[Case] = &[
     ("sampling::by_multi_links", || with(&["--links", "multi"])),
     ("sampling::by_perf_links", || with(&["--links", "perf"])),
     ("sampling::by_plain_probes", || with(&["--plain-probes"])),
+    ("sampling::musl_static", musl),
+    ("sampling::jemalloc_preloaded", || preloaded("libjemalloc.so.2", "libjemalloc2")),
+    ("sampling::tcmalloc_preloaded", || preloaded("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4")),
+    ("sampling::mimalloc_preloaded", || preloaded("libmimalloc.so.2", "libmimalloc2.0")),
 ];
 
 fn with(options: &[&str]) -> Result<()> {
+    check(Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?, options)
+}
+
+fn musl() -> Result<()> {
+    check(Victim::start(Build::new("ledger.c", Language::Musl).path()?, &[])?, &[])
+}
+
+fn preloaded(library: &str, package: &str) -> Result<()> {
+    let program = Build::new("ledger.c", Language::C).path()?;
+    check(Victim::preloaded(program, &[], &system_library(library, package)?)?, &[])
+}
+
+fn check(mut victim: Victim, options: &[&str]) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let dump = directory.path().join("live");
-    let mut victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?;
     let (interval, path) = (INTERVAL.to_string(), dump.display().to_string());
     let mut arguments = vec!["--sample", &interval, "--dump-live", &path];
     arguments.extend(options);

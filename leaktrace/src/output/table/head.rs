@@ -26,7 +26,8 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
         lines.push(Line::raw(cut_end(" waiting for the first figures …", width)));
         return lines;
     }
-    lines.push(live(&totals, palette, width));
+    let is_estimated = data.header.as_ref().is_some_and(|header| header.capture.sample_bytes > 0);
+    lines.push(live(&totals, is_estimated, palette, width));
     if let Some(mapped) = &totals.mapped {
         lines.push(mappings(mapped, width));
     }
@@ -101,12 +102,19 @@ fn title(model: &Model, totals: &Totals, width: usize) -> Line<'static> {
 }
 
 fn mode(capture: &Capture) -> String {
-    let mode = visible(&capture.mode).replace('_', " ");
-    if capture.min_size == 0 { mode } else { format!("{mode}, from {}", text::bytes(capture.min_size)) }
+    let mut mode = visible(&capture.mode).replace('_', " ");
+    // Writing into a string cannot fail.
+    if capture.min_size > 0 {
+        let _ = write!(mode, ", from {}", text::bytes(capture.min_size));
+    }
+    if capture.sample_bytes > 0 {
+        let _ = write!(mode, ", a sample in {}", text::bytes(capture.sample_bytes));
+    }
+    mode
 }
 
-fn live(totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
-    let mut line = labelled("live", "", Style::new(), width);
+fn live(totals: &Totals, is_estimated: bool, palette: Palette, width: usize) -> Line<'static> {
+    let mut line = labelled("live", if is_estimated { "about " } else { "" }, Style::new(), width);
     line.push_span(Span::styled(text::bytes(totals.live_bytes), Palette::strong()));
     line.push_span(Span::raw(format!(" in {} blocks", text::count(totals.live_count))));
     if let Some((bytes_per_s, seconds)) = totals.growth {
