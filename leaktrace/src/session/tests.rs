@@ -1,5 +1,6 @@
 //! A trace by hand: inputs in, records out, and the same again from a recording.
 
+mod before;
 mod js;
 mod mappings;
 mod stacks;

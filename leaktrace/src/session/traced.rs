@@ -155,7 +155,10 @@ impl Traced {
             is_taken = self.tracker.take_found(blocks, now_ns);
             self.parts.is_whole = is_taken;
         }
-        if part != Part::More {
+        if part == Part::GivenUp {
+            self.tracker.walk_given_up();
+        }
+        if part == Part::Last {
             self.tracker.walk_ended();
             // What was there before they were known is not to be compared with what is known now.
             self.watch = None;

@@ -123,6 +123,11 @@ impl Tracker {
         true
     }
 
+    /// The walk could not be made.
+    pub fn walk_given_up(&mut self) {
+        self.before.freed = Freed::NotAsked;
+    }
+
     /// All blocks of the walk have come: what is live is known as a whole from now on, and its history begins.
     pub fn walk_ended(&mut self) {
         self.before.freed = Freed::NotAsked;

@@ -52,7 +52,7 @@ pub(in crate::session) struct Walks {
     next: Option<Instant>,
     /// It cannot be read, and that was told.
     is_hopeless: bool,
-    /// Blocks from before the trace were told, or there are none.
+    /// Blocks from before the trace were told, or there are none, or they cannot be known.
     knows_before: bool,
 }
 
@@ -115,7 +115,8 @@ impl Supervisor {
         });
         if least.is_some() {
             let heap = walked.as_ref().ok().and_then(|(_, heap)| heap.as_ref());
-            traced.walks.knows_before = heap.is_some();
+            // A heap that cannot be read will not be read later, either.
+            traced.walks.knows_before = walked.is_ok();
             for fact in blocks_before(index, self.clock.t(), found, heap) {
                 self.engine.tell(fact);
             }
