@@ -44,6 +44,7 @@ fn circumstances(numbers: Numbers, blocks: Option<Blocks>) -> Circumstances {
         patience_s: amount(patience),
         loss_share: share(loss),
         sampled_share: share(sampled),
+        error_bytes: amount(noise) * share(sampled),
         has_unexplained_growth,
         rss_agreement: rss_agreement.filter(|value| value.is_finite()),
         accounted_share: rss_agreement,

@@ -92,7 +92,9 @@ fn plain_probes() -> Result<()> {
     ensure!(header["capture"]["mode"] == "plain_probes", "{header}");
     for gc in of_type(&ended.records, "gc") {
         let sizes = (gc["before_bytes"].as_u64(), gc["after_bytes"].as_u64());
-        ensure!(matches!(sizes, (Some(before), Some(after)) if before >= after && after > 1 << 20), "{gc}");
+        // A scavenge that finds nothing to free moves objects, which may leave a little more behind.
+        let is_sound = |before, after| after <= before + (64 << 10) && after > 1 << 20;
+        ensure!(matches!(sizes, (Some(before), Some(after)) if is_sound(before, after)), "{gc}");
     }
     Ok(())
 }
