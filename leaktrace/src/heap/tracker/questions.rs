@@ -41,7 +41,7 @@ impl Tracker {
     }
 
     /// The history of a site's live bytes, oldest first: (seconds since attach, bytes), at most
-    /// [`Series::CAPACITY`] + 8 points. The last one is what it holds now, at the time of the last tick.
+    /// [`Series::CAPACITY`](crate::heap::Series::CAPACITY) + 8 points. The last one is what it holds now, at the time of the last tick.
     ///
     /// The first one shows where the site began: nothing, at the last tick before its first allocation; or what it
     /// held at the first tick, where it may be older than the trace. Sites that matter little have eight points.
