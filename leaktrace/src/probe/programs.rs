@@ -77,7 +77,8 @@ pub struct Programs {
     losses: PerCpuArray<MapData, u64>,
     targets: HashMap<MapData, u32, u32>,
     sampled: HashMap<MapData, u64, u8>,
-    passed: PerCpuArray<MapData, u64>,
+    /// Calls that are not told; `None` where all are.
+    passed: Option<PerCpuArray<MapData, u64>>,
     /// How the stacks of each process are taken.
     unwind: Array<MapData, u32>,
     /// The ring, and what its reader tells the programs.
@@ -113,7 +114,7 @@ impl Programs {
             losses,
             targets,
             sampled,
-            passed,
+            passed: (settings.sample > 0 || settings.min_size > 0).then_some(passed),
             unwind,
             ring: Some((ring, copies)),
             ring_bytes: ring_size(settings.ring_bytes),
@@ -178,7 +179,8 @@ impl Programs {
 
     /// Calls of a function that the programs looked at so far and did not tell, summed over all CPUs.
     pub fn passed(&self, function: u8) -> u64 {
-        self.passed.get(&u32::from(function), 0).map_or(0, |values| values.iter().sum())
+        let counted = self.passed.as_ref().and_then(|passed| passed.get(&u32::from(function), 0).ok());
+        counted.map_or(0, |values| values.iter().sum())
     }
 
     /// What the programs lost so far, by cause, summed over all CPUs.

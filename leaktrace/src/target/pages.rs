@@ -292,6 +292,23 @@ mod tests {
     }
 
     #[test]
+    fn pages_are_added_up_by_what_they_are() {
+        let area =
+            |kind, resident, is_writable| Area { kind, resident, is_writable, swapped: 1, ..Area::default() };
+        let pages = Pages::of(&[
+            area(AreaKind::Brk, 100, true),
+            area(AreaKind::Arena, 20, true),
+            area(AreaKind::Stack, 3, true),
+            area(AreaKind::File, 40, false),
+            area(AreaKind::Anonymous, 50, true),
+            area(AreaKind::Anonymous, 7, false),
+        ]);
+        assert_eq!((pages.allocator_bytes, pages.stack_bytes, pages.file_bytes), (120, 3, 40));
+        assert_eq!((pages.anonymous_bytes, pages.written_bytes), (57, 50));
+        assert_eq!((pages.swap_bytes, pages.rss_bytes), (6, 220));
+    }
+
+    #[test]
     fn our_own_stack_is_resident() {
         let mut reader = PageReader::default();
         let pages = reader.read(std::process::id()).unwrap();
