@@ -45,6 +45,7 @@ fn circumstances(numbers: Numbers, blocks: Option<Blocks>) -> Circumstances {
         loss_share: share(loss),
         sampled_share: share(sampled),
         error_bytes: amount(noise) * share(sampled),
+        pace: (sampled > 0).then(|| (1.0 / (1.0 + share(sampled)), 1.0 + amount(patience))),
         has_unexplained_growth,
         rss_agreement: rss_agreement.filter(|value| value.is_finite()),
         accounted_share: rss_agreement,

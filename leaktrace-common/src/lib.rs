@@ -20,19 +20,21 @@ pub use record::{
 };
 
 /// Version of everything in this crate; the loader refuses an object that was built from another one.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 8;
 
 /// The stack hash of an allocation whose stack could not be taken.
 pub const NO_STACK: u64 = 0;
 
 /// Names of the BPF maps, as the loader asks for them.
 pub mod maps {
+    /// How samples are taken at present: a [`super::sampling::Control`] (array of one).
+    pub const CONTROL: &str = "CONTROL";
     /// Addresses of sampled blocks (hash set); one entry where everything is traced.
     pub const SAMPLED: &str = "SAMPLED";
     /// Calls that were looked at and not told, by the function's number (per-CPU array).
     pub const PASSED: &str = "PASSED";
-    /// Ring buffer of records.
-    pub const EVENTS: &str = "EVENTS";
+    /// Ring buffers of records (array of maps).
+    pub const RINGS: &str = "RINGS";
     /// Per-thread call slots (hash).
     pub const CALLS: &str = "CALLS";
     /// Per-thread mapping calls under way (hash); one entry where mappings are not traced.

@@ -109,7 +109,7 @@ pub struct AllocationRecord {
     pub header: Header,
     /// Address of the block.
     pub address: u64,
-    /// Requested size in bytes.
+    /// Requested size in bytes, and the level at which the block was taken: see [`crate::sampling::tagged`].
     pub size: u64,
     /// Hash of the stack, or [`crate::NO_STACK`].
     pub stack: u64,
@@ -258,14 +258,15 @@ pub struct CallSlot {
     pub cookie: u64,
     /// Bytes that the thread will allocate before the next sample; 0 before the first. See [`crate::sampling`].
     pub until_sample: u64,
-    /// 1 where the block of the call under way is to be told: it is large enough, and a sample where samples are taken.
+    /// Not 0 where the block of the call under way is to be told, as it is large enough, and a sample where samples are taken:
+    /// the level at which it was taken, and 1.
     pub wanted: u32,
     /// 1 where the call under way moves a block that was told.
     pub moves: u32,
-    /// 1 where the block of the `operator new` under way is to be told.
+    /// The same of the `operator new` under way.
     pub new_wanted: u32,
-    /// Nothing.
-    pub padding: u32,
+    /// The level for which `until_sample` was drawn.
+    pub sample_level: u32,
 }
 
 /// What a thread's mapping call asked for, kept from its entry to its return (value of the MAPPING_CALLS map).

@@ -11,7 +11,7 @@ use crate::{
     maps::{count, pass},
     registers::{Hit, read_word},
     sample,
-    settings::{MAPPINGS, MIN_SIZE, SAMPLE},
+    settings::{MAPPINGS, MIN_SIZE},
     slot,
     stack::{self, Start},
 };
@@ -38,12 +38,13 @@ pub fn enter(ctx: &ProbeContext, hit: &Hit) -> bool {
     if slot::within_call(ctx, hit, slot) {
         return false;
     }
-    let is_wanted = is_large && sample::takes(slot, size);
+    let wanted = if is_large { sample::takes(slot, size) } else { 0 };
+    let is_wanted = wanted != 0;
     if !is_wanted {
         pass(hit.cookie.function);
     }
     // A call within one that is not followed would count for itself.
-    if !is_wanted && hit.cookie.is_leaf && !reallocates && SAMPLE.load() != 0 && MAPPINGS.load() == 0 {
+    if !is_wanted && hit.cookie.is_leaf && !reallocates && is_sampling() && MAPPINGS.load() == 0 {
         return false;
     }
     slot.sp = hit.stack_pointer();
@@ -52,12 +53,18 @@ pub fn enter(ctx: &ProbeContext, hit: &Hit) -> bool {
     slot.pointer = hit.argument(hit.cookie.pointer);
     slot.cookie = hit.cookie.to_bits();
     slot.active = 1;
-    slot.wanted = u32::from(is_wanted);
+    slot.wanted = wanted;
     slot.moves = u32::from(reallocates && slot.pointer != 0 && sample::forget(hit, slot.pointer));
     if slot.moves == 1 {
         emit::free(Kind::ReallocBegin, hit, slot.pointer);
     }
     true
+}
+
+/// Whether calls are left out because they are no samples.
+#[inline(always)]
+fn is_sampling() -> bool {
+    sample::control().interval() != 0
 }
 
 /// Return of an allocation function, by a return probe.
@@ -76,7 +83,7 @@ pub fn returned(hit: &Hit) {
     let returned = slot.sp + 8;
     if slot.active == 0 {
         // At the same place as the call that just ended, this is a function that ended in a jump to it.
-        if returned != sp && MIN_SIZE.load() == 0 && SAMPLE.load() == 0 {
+        if returned != sp && MIN_SIZE.load() == 0 && !is_sampling() {
             count(Loss::MissedEntry);
         }
         return;
@@ -120,7 +127,7 @@ fn finish(hit: &Hit, slot: &mut CallSlot, start: Start) {
             if slot.size != 0 {
                 sample::lives_on(hit, slot.pointer);
             }
-            emit::allocation(Kind::ReallocEnd, hit, 0, slot.size, 0);
+            emit::allocation(Kind::ReallocEnd, hit, 0, sample::told_size(slot.size, 1), 0);
         }
         return;
     }
@@ -135,5 +142,5 @@ fn finish(hit: &Hit, slot: &mut CallSlot, start: Start) {
     }
     let stack = stack::identify(hit, start, Kind::Stack);
     let kind = if slot.moves == 1 { Kind::ReallocEnd } else { Kind::Allocation };
-    emit::allocation(kind, hit, address, slot.size, stack);
+    emit::allocation(kind, hit, address, sample::told_size(slot.size, slot.wanted), stack);
 }

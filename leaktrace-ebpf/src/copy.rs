@@ -3,7 +3,6 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::{
     bpf_ktime_get_ns, bpf_probe_read_user,
     generated::{bpf_loop, bpf_probe_read_user as read_user},
@@ -14,8 +13,9 @@ use leaktrace_common::{
 
 use crate::{
     emit,
-    maps::{CODE_PAGES, EVENTS, KNOWN_STACKS, RULES, UNSURE, UNWIND, count},
+    maps::{CODE_PAGES, KNOWN_STACKS, RULES, UNSURE, UNWIND, count},
     registers::Hit,
+    rings::{reserve, ring, waiting, wake_flags},
     settings::COPY_ROOM,
     stack::{HIGHEST_CODE, LOWEST_CODE, Start, mix, seed},
 };
@@ -77,7 +77,7 @@ pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
     let mut reason = Reason::New;
     // Before the loader has learned the rules of a busy program, copies of all its stacks would fill the ring: then as much
     // of a stack as can be followed has to do for a moment.
-    let is_crowded = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > COPY_ROOM.load();
+    let is_crowded = ring().is_some_and(|ring| waiting(ring) > COPY_ROOM.load());
     let is_partial = walk.end == Walk::UNKNOWN && is_crowded;
     if is_partial {
         hash = mix(hash, PARTIAL);
@@ -244,7 +244,7 @@ fn is_code(address: u64) -> bool {
 /// Sends a copy of the stack, or says why not.
 #[inline(always)]
 fn send<const N: usize>(head: &StackCopy) -> Result<(), Loss> {
-    let Some(mut entry) = EVENTS.reserve::<Copy<N>>(0) else { return Err(Loss::RingFullStack) };
+    let Some((ring, mut entry)) = reserve::<Copy<N>>() else { return Err(Loss::RingFullStack) };
     let record = entry.as_mut_ptr();
     // SAFETY: `record` points to the reservation, which has room for N bytes behind the head. The helper checks the
     // address that it reads from. What is behind `length` is for nobody to read.
@@ -256,10 +256,10 @@ fn send<const N: usize>(head: &StackCopy) -> Result<(), Loss> {
         read_user(bytes, length, head.sp as *const _) == 0
     };
     if is_read {
-        entry.submit(emit::wake_flags());
+        entry.submit(wake_flags(ring));
         Ok(())
     } else {
-        entry.discard(emit::wake_flags());
+        entry.discard(wake_flags(ring));
         Err(Loss::StackUnreadable)
     }
 }

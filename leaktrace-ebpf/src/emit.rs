@@ -1,28 +1,14 @@
 //! Putting records into the ring buffer.
 
-use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::debug;
 use leaktrace_common::{AllocationRecord, FreeRecord, Header, Kind, Loss};
 
 use crate::{
-    maps::{EVENTS, count},
+    maps::count,
     registers::Hit,
-    settings::WAKE_BYTES,
+    rings::{reserve, wake_flags},
 };
-
-/// Wake-ups cost the target far more than a record does, so the reader is woken for a batch, not for a record.
-#[inline(always)]
-pub fn wake_flags() -> u64 {
-    let flags = if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load() {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    };
-    u64::from(flags)
-}
 
 /// The head of a record about this hit.
 #[inline(always)]
@@ -40,12 +26,12 @@ pub fn header(kind: Kind, hit: &Hit) -> Header {
 /// Sends a record, or counts its loss and says `false`.
 #[inline(always)]
 pub fn send<T: 'static>(record: T, loss: Loss) -> bool {
-    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
+    let Some((ring, mut entry)) = reserve::<T>() else {
         count(loss);
         return false;
     };
     entry.write(record);
-    entry.submit(wake_flags());
+    entry.submit(wake_flags(ring));
     true
 }
 

@@ -15,6 +15,7 @@ mod mappings;
 mod maps;
 mod new;
 mod registers;
+mod rings;
 mod sample;
 mod session;
 mod settings;

@@ -3,17 +3,17 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray},
 };
 use leaktrace_common::{CallSlot, CodePages, Loss, MappingSlot, MeasureSlot, Rule};
-
-/// Records for user space, in the order in which they happened.
-#[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 25, 0);
 
 /// What each thread's allocation call under way asked for. Never LRU: an evicted slot would be a lost call.
 #[map]
 pub static CALLS: HashMap<u64, CallSlot> = HashMap::with_max_entries(1 << 15, 0);
+
+/// How samples are taken at present, as [`leaktrace_common::sampling::Control`] has it.
+#[map]
+pub static CONTROL: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Blocks that are sampled, by [`crate::sample::key`]. Only their frees are told.
 #[map]

@@ -32,14 +32,14 @@ pub fn new_enter(ctx: ProbeContext) {
     if slot::within_call(&ctx, &hit, slot) {
         return;
     }
-    let is_wanted = size >= MIN_SIZE.load() && sample::takes(slot, size);
-    if !is_wanted {
+    let wanted = if size >= MIN_SIZE.load() { sample::takes(slot, size) } else { 0 };
+    if wanted == 0 {
         pass(hit.cookie.function);
         if !follows_all {
             return;
         }
     }
-    slot.new_wanted = u32::from(is_wanted);
+    slot.new_wanted = wanted;
     slot.new_sp = hit.stack_pointer();
     slot.new_size = size;
     if follows_all {
@@ -67,5 +67,6 @@ pub fn new_ret(ctx: ProbeContext) {
     slot.last_free = 0;
     let start = Start { caller: read_word(sp).unwrap_or(0), sp: sp + 8, fp: hit.frame_pointer() };
     let stack = stack::identify(&hit, start, Kind::Stack);
-    emit::allocation(Kind::Allocation, &hit, address, slot.new_size, stack);
+    let size = sample::told_size(slot.new_size, slot.new_wanted);
+    emit::allocation(Kind::Allocation, &hit, address, size, stack);
 }

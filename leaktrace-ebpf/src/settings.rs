@@ -10,21 +10,25 @@ pub static ABI_VERSION: Global<u32> = Global::new(leaktrace_common::ABI_VERSION)
 #[unsafe(no_mangle)]
 pub static MIN_SIZE: Global<u64> = Global::new(0);
 
-/// Samples are taken, one in so many bytes on average; 0: everything is traced.
+/// 1 where samples may be taken: [`crate::maps::CONTROL`] tells how. 0: everything is traced, for as long as it goes.
 #[unsafe(no_mangle)]
-pub static SAMPLE: Global<u64> = Global::new(0);
+pub static MAY_SAMPLE: Global<u32> = Global::new(0);
 
 /// 1 where mappings are traced: then every allocation call is followed to its return, so that the mappings that an
 /// allocator makes are known as its own.
 #[unsafe(no_mangle)]
 pub static MAPPINGS: Global<u32> = Global::new(0);
 
+/// How many rings there are, a power of two, less one.
+#[unsafe(no_mangle)]
+pub static RING_MASK: Global<u32> = Global::new(0);
+
 /// Where stacks may be copied (the kernel has what it takes, 5.17): with more bytes than these in the ring, no stack is
 /// copied only because it cannot be followed to its end. Else 0.
 #[unsafe(no_mangle)]
 pub static COPY_ROOM: Global<u64> = Global::new(0);
 
-/// The reader is woken when this many bytes wait in the ring; below that it looks by itself now and then.
+/// The reader is woken when this many bytes wait in a ring; below that it looks by itself now and then.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(1 << 18);
 

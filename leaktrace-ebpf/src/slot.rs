@@ -28,7 +28,7 @@ const EMPTY: CallSlot = CallSlot {
     wanted: 0,
     moves: 0,
     new_wanted: 0,
-    padding: 0,
+    sample_level: 0,
 };
 
 /// The thread's slot, made if it has none. Only the thread itself uses it, so plain reads and writes do.

@@ -8,8 +8,9 @@ use leaktrace_common::{Kind, Loss, MAX_FRAMES, NO_STACK, StackRecord};
 
 use crate::{
     copy, emit,
-    maps::{EVENTS, KNOWN_STACKS, count},
+    maps::{KNOWN_STACKS, count},
     registers::Hit,
+    rings::{reserve, wake_flags},
 };
 
 /// Frames further from the stack pointer than this are not frames of this stack.
@@ -89,7 +90,7 @@ fn introduce(hit: &Hit, start: Start, hash: u64, kind: Kind) -> bool {
         count(Loss::StacksFull);
         return false;
     }
-    let Some(mut entry) = EVENTS.reserve::<StackRecord>(0) else {
+    let Some((ring, mut entry)) = reserve::<StackRecord>() else {
         count(Loss::RingFullStack);
         // Forgotten again, so that the next allocation from there sends it.
         let _ = KNOWN_STACKS.remove(&hash);
@@ -114,6 +115,6 @@ fn introduce(hit: &Hit, start: Start, hash: u64, kind: Kind) -> bool {
         (*record).depth = index as u32;
         (*record).truncated = u32::from(index == MAX_FRAMES && frame(fp, lowest, &start).is_some());
     }
-    entry.submit(emit::wake_flags());
+    entry.submit(wake_flags(ring));
     true
 }

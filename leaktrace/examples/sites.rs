@@ -76,7 +76,7 @@ impl Load {
             let (header, frames) = (load.header(), Frames::new(&frames));
             load.apply(&Event::Stack { header, hash: stack, truncated: false, frames });
             let address = u64::from(u32::MAX) + stack;
-            load.apply(&Event::Allocation { header, address, size: 1, stack });
+            load.apply(&Event::Allocation { header, address, size: 1, level: 0, stack });
             load.apply(&Event::Free { header, address });
         }
         load
@@ -105,7 +105,13 @@ impl Load {
     /// Block numbers are addresses; neighbours belong to different sites.
     fn allocate(&mut self, block: usize) {
         let (size, stack) = (self.random() % 4096, block as u64 % u64::from(self.sites) + 1);
-        self.apply(&Event::Allocation { header: self.header(), address: block as u64, size, stack });
+        self.apply(&Event::Allocation {
+            header: self.header(),
+            address: block as u64,
+            size,
+            level: 0,
+            stack,
+        });
     }
 
     /// What the process does in a second.
@@ -121,7 +127,7 @@ impl Load {
             self.leaked += 1;
             let (address, stack) = (1 << 40 | self.leaked, u64::from(self.sites) + 1);
             let header = self.header();
-            self.apply(&Event::Allocation { header, address, size: LEAKED_BYTES, stack });
+            self.apply(&Event::Allocation { header, address, size: LEAKED_BYTES, level: 0, stack });
         }
     }
 

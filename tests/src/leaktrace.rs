@@ -39,9 +39,24 @@ pub struct Ended {
 }
 
 impl Leaktrace {
-    /// Starts leaktrace with arguments; it prints NDJSON, because its stdout is a pipe.
+    /// Starts leaktrace with arguments; it prints NDJSON, because its stdout is a pipe. A trace has no limit on what it may
+    /// cost, unless the arguments give one: victims do nothing but allocate, and every block of theirs is counted.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        Self::spawn(Command::new(leaktrace_binary()?).args(arguments))
+        const TRACE: [&str; 3] = ["--pid", "--comm", "--"];
+        let is_trace = arguments.first().is_some_and(|first| first.starts_with("--"))
+            && arguments.iter().any(|one| TRACE.contains(one))
+            && !arguments.contains(&"--max-overhead");
+        let unlimited: &[&str] = if is_trace { &["--max-overhead", "none"] } else { &[] };
+        Self::spawn(Command::new(leaktrace_binary()?).args(unlimited).args(arguments))
+    }
+
+    /// The same with the limit that a user has who gives none.
+    pub fn attach_by_default(pid: u32, arguments: &[&str]) -> Result<Self> {
+        let pid = pid.to_string();
+        let mut leaktrace =
+            Self::spawn(Command::new(leaktrace_binary()?).args(["--pid", &pid]).args(arguments))?;
+        leaktrace.wait_attached()?;
+        Ok(leaktrace)
     }
 
     /// Starts a prepared command.

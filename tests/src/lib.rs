@@ -28,7 +28,7 @@ pub use lines::Lines;
 pub use mapping_ledger::{MappingLedger, MappingReport, dumped_ranges};
 pub use memory::altered_code;
 pub use node::{NODES, TracedGc, node, node_victim};
-pub use processes::{children, is_alive, parent_chain_contains};
+pub use processes::{children, is_alive, parent_chain_contains, wait_until};
 pub use service::{Bench, Nginx, Postgres, PostgresSession, Redis, free_port, http_requests};
 pub use verdicts::{Said, Watched};
 pub use victim::{Victim, system_library};

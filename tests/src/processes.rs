@@ -1,6 +1,22 @@
 //! Questions about processes, answered by /proc.
 
 use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::DEADLINE;
+
+/// Looks again and again until something is so; an error once the deadline has passed.
+pub fn wait_until(what: &str, condition: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition()? {
+        ensure!(Instant::now() < deadline, "gave up waiting for {what}");
+        sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
 
 /// Parent and state of a process.
 fn parent_and_state(pid: u32) -> Option<(u32, char)> {

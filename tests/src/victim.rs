@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{DEADLINE, Ledger, Lines, MappingReport};
 
@@ -85,6 +86,32 @@ impl Victim {
     pub fn go(&mut self, operations: u64, seed: u64, threads: u32) -> Result<()> {
         self.send(&format!("go {operations} {seed} {threads}"))?;
         self.expect("done").map(|_| ())
+    }
+
+    /// Ledger victims: as many operations at a time, again and again, while something else is done.
+    pub fn go_while<T>(
+        &mut self,
+        operations: u64,
+        threads: u32,
+        done: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                let mut seed = 1;
+                while !is_over.load(Relaxed) {
+                    self.go(operations, seed, threads)?;
+                    seed += 1;
+                }
+                anyhow::Ok(())
+            });
+            let done = done();
+            is_over.store(true, Relaxed);
+            let worked = work.join().map_err(|_| anyhow!("the victim's thread panicked"))?;
+            let done = done?;
+            worked.context("the victim")?;
+            Ok(done)
+        })
     }
 
     /// Ledger victims: the account so far.

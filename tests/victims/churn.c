@@ -5,7 +5,8 @@
  *   --leak     `remember` leaks a block after every 256 pairs, by an allocating function of the program's own; and the
  *              program stays, once it has printed its figures, until `quit`
  *   --wait     print `ready PID` and wait for `go`
- *   -> pairs N ns_per_pair X threads A B C… [leaked BYTES]     (A B C: ns per pair of each thread)
+ *   -> pairs N ns_per_pair X cpu_ns_per_pair Y threads A B C… [leaked BYTES]
+ *      (A B C: ns per pair of each thread; Y: CPU time of the process)
  *
  * The calls come from D non-inlined frames with frame pointers, about as deep as a small service calls. */
 #include "victim.h"
@@ -136,7 +137,11 @@ int main(int argc, char **argv) {
         leaked += threads[i].leaked;
         sum += (double)threads[i].elapsed_ns / (double)threads[i].pairs;
     }
-    printf("pairs %llu ns_per_pair %.2f threads", (unsigned long long)pairs, sum / (double)options.threads);
+    struct timespec cpu;
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) != 0) return 1;
+    const double cpu_ns = (double)cpu.tv_sec * 1e9 + (double)cpu.tv_nsec;
+    printf("pairs %llu ns_per_pair %.2f cpu_ns_per_pair %.2f threads", (unsigned long long)pairs,
+           sum / (double)options.threads, cpu_ns / (double)pairs);
     for (uint64_t i = 0; i < options.threads; i++)
         printf(" %.2f", (double)threads[i].elapsed_ns / (double)threads[i].pairs);
     if (options.leak) printf(" leaked %llu", (unsigned long long)leaked);

@@ -60,6 +60,7 @@ const PACKAGES: &[Package] = &[
     program("jq", "jq", "reads the output as the README's own lines do"),
     program("tmux", "tmux", "a terminal for the table"),
     program("iproute2", "ip", "loopback for a target in a network of its own"),
+    program("bsdutils", "script", "a terminal whose window is closed"),
     program("util-linux", "unshare", "a target in namespaces of its own"),
 ];
 

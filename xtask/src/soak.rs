@@ -21,8 +21,8 @@ pub(crate) struct Options {
     /// How long each part runs, in minutes.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Runs only the parts whose name contains this: exactness, attach, recording, verdicts of patterns, verdicts of
-    /// programs, fuzz and the name of a fuzz target ("fuzz unwind").
+    /// Runs only the parts whose name contains this: exactness, attach, links, recording, verdicts of patterns, verdicts of
+    /// programs, budget, fuzz and the name of a fuzz target ("fuzz unwind").
     #[arg(long, default_value = "")]
     filter: String,
 }
@@ -37,12 +37,14 @@ struct Soak {
 /// A part returns what it did, in a few words.
 type Part = fn(&Soak) -> Result<String>;
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 7] = [
     ("exactness", exactness),
     ("attach and detach", attach_and_detach),
+    ("links", links),
     ("recording killed", recording_killed),
     ("verdicts of patterns", verdicts_of_patterns),
     ("verdicts of programs", verdicts_of_programs),
+    ("budget", budget),
 ];
 
 /// Runs the parts and lists their results; fails if one of them does.
@@ -129,6 +131,13 @@ fn attach_and_detach(soak: &Soak) -> Result<String> {
     Ok(format!("{cycles} cycles"))
 }
 
+/// Each kind of link a thousand times (perf links: fifty), under eight threads that check their blocks. It takes the time that
+/// it takes.
+fn links(soak: &Soak) -> Result<String> {
+    long_forms(soak, &["links::", "--test-threads=2"])?;
+    Ok("1000 cycles with sessions, 1000 with multi links, 50 with perf links".to_owned())
+}
+
 /// A tracer that records is killed at all sorts of moments; what it wrote must be readable to the cut.
 fn recording_killed(soak: &Soak) -> Result<String> {
     let until = Instant::now() + soak.time;
@@ -176,18 +185,25 @@ fn cut_after(soak: &Soak, pid: u32, recording: &Path, life: Duration) -> Result<
 /// The long forms of the cases on victims with a known pattern. They wait for the victims, not for the clock, and run
 /// side by side.
 fn verdicts_of_patterns(soak: &Soak) -> Result<String> {
-    verdicts(soak, &["verdicts::patterns"])?;
+    long_forms(soak, &["verdicts::patterns"])?;
     Ok("each pattern in its long form".to_owned())
 }
 
 /// Real programs under full load, one after the other: not one may be called a leak.
 fn verdicts_of_programs(soak: &Soak) -> Result<String> {
-    verdicts(soak, &["verdicts::programs", "--test-threads=1"])?;
+    long_forms(soak, &["verdicts::programs", "--test-threads=1"])?;
     Ok(format!("{} s each", soak.time.as_secs()))
 }
 
-/// Every verdict is printed, with its function, also those that are as they should be.
-fn verdicts(soak: &Soak, arguments: &[&str]) -> Result<()> {
+/// A twentieth of a CPU and no more, under load: nothing is called a leak that is none, a leak is, and the target notices
+/// nothing of probes that come and go.
+fn budget(soak: &Soak) -> Result<String> {
+    long_forms(soak, &["budget::", "--test-threads=2"])?;
+    Ok(format!("{} s each", soak.time.as_secs()))
+}
+
+/// Cases in their long form. Every verdict is printed, with its function, also those that are as they should be.
+fn long_forms(soak: &Soak, arguments: &[&str]) -> Result<()> {
     let mut tests = workspace::build_tests()?;
     tests.leaktrace.clone_from(&soak.programs.leaktrace);
     for program in tests.privileged() {

@@ -31,6 +31,8 @@ pub mod defaults {
     pub const RECORD_LIMIT: &str = "1GiB";
     /// `--ring-size`: more than a second of two threads that do nothing but allocate and free.
     pub const RING_SIZE: &str = "32MiB";
+    /// What tracing may take of one CPU.
+    pub const MAX_OVERHEAD: &str = "20%";
     /// `--js-interval`: what V8 takes by itself.
     pub const JS_INTERVAL: &str = "32KiB";
     /// `--max-stacks`.
@@ -177,6 +179,18 @@ pub struct CaptureOptions {
     #[arg(hide_default_value = true, help_heading = help::CAPTURE)]
     pub sample: u64,
 
+    /// What tracing may take from the process: so much of one CPU, or `none` for no limit
+    ///
+    /// Measured all the time: hits of probes times their price, which is found at the start. As long as it is less,
+    /// everything is traced. Once it is more, leaktrace says so and takes samples (see --sample), in longer and longer
+    /// intervals; and where the hits alone are too much, it looks in slices: the probes stand for some milliseconds, and are
+    /// away until that is paid for. What is freed meanwhile is not seen. Bytes and counts are estimates then, each call site's
+    /// with an interval, and a site is only called a leak where its blocks are known not to go. With --mmap nothing is left
+    /// out: that more is taken is only told.
+    #[arg(long, value_name = "PERCENT", default_value = defaults::MAX_OVERHEAD, value_parser = values::max_overhead)]
+    #[arg(help_heading = help::CAPTURE)]
+    pub max_overhead: MaxOverhead,
+
     /// How call stacks are followed
     ///
     /// `fp` follows frame pointers in the kernel: cheapest, but it ends at the first function that was compiled without.
@@ -316,6 +330,10 @@ pub struct TuningOptions {
     #[arg(hide = true)]
     pub ring_size: u32,
 
+    /// How many ring buffers share that size
+    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub rings: Option<u32>,
+
     /// How many distinct call paths are kept
     #[arg(long, value_name = "N", default_value = defaults::MAX_STACKS, hide = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
@@ -346,6 +364,10 @@ pub enum Unwind {
     /// By unwind tables.
     Dwarf,
 }
+
+/// What tracing may take from a process, as a share of one CPU; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxOverhead(pub Option<f64>);
 
 /// The kind of kernel link that holds the probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

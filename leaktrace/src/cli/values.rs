@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::MaxOverhead;
+
 /// Shorter intervals would cost more than they show.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -10,6 +12,20 @@ const MAX_DURATION: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// The most sites that one tick names.
 const MAX_TOP: usize = 10_000;
+
+/// `5%`, `0.5`, or `none`: what tracing may take of one CPU.
+pub(super) fn max_overhead(text: &str) -> Result<MaxOverhead, String> {
+    const LIKE: &str = "write it as 5%, or none";
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(MaxOverhead(None));
+    }
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    let percent: f64 = number.parse().map_err(|_| LIKE.to_owned())?;
+    if !(0.1..=10_000.0).contains(&percent) {
+        return Err("must be from 0.1% to 10000% (of one CPU), or none".to_owned());
+    }
+    Ok(MaxOverhead(Some(percent / 100.0)))
+}
 
 /// `500ms`, `10s`, `2m`, `1h`, `1d`, sums such as `1h30m`, and plain seconds such as `2.5`; more than zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

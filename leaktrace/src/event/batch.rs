@@ -28,11 +28,12 @@ impl BatchWriter {
     #[inline]
     pub fn push(&mut self, record: &[u8]) {
         let padding = record.len().next_multiple_of(ALIGNMENT) - record.len();
-        self.bytes.reserve(PREFIX + record.len() + padding);
-        self.bytes.put_u32_le(record.len() as u32);
-        self.bytes.put_u32_le(0);
+        // The length and the four zero bytes behind it.
+        self.bytes.put_u64_le(u64::from(record.len() as u32));
         self.bytes.put_slice(record);
-        self.bytes.put_bytes(0, padding);
+        if padding > 0 {
+            self.bytes.put_bytes(0, padding);
+        }
         self.records += 1;
     }
 

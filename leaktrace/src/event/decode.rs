@@ -4,7 +4,7 @@ use std::mem::size_of;
 
 use leaktrace_common::{
     AllocationRecord, FreeRecord, GcRecord, Header, Kind, LifecycleRecord, MAX_FRAMES, MappingRecord,
-    RangeRecord, StackRecord,
+    RangeRecord, StackRecord, sampling::untagged,
 };
 use zerocopy::FromBytes;
 
@@ -16,13 +16,13 @@ const STACK_PREFIX: usize = size_of::<StackRecord>() - MAX_FRAMES * size_of::<u6
 #[expect(missing_docs, reason = "the fields are those of the records in leaktrace_common, documented there")]
 pub enum Event<'a> {
     /// A block was allocated.
-    Allocation { header: Header, address: u64, size: u64, stack: u64 },
+    Allocation { header: Header, address: u64, size: u64, level: u8, stack: u64 },
     /// A block is about to be freed.
     Free { header: Header, address: u64 },
     /// A reallocation of the block at `address` began.
     ReallocBegin { header: Header, address: u64 },
     /// A reallocation returned; with `address` 0 it failed (`size` > 0) or freed the block (`size` 0).
-    ReallocEnd { header: Header, address: u64, size: u64, stack: u64 },
+    ReallocEnd { header: Header, address: u64, size: u64, level: u8, stack: u64 },
     /// A reallocation never returned.
     ReallocAbandoned { header: Header, address: u64 },
     /// The return addresses behind a stack hash, innermost first.
@@ -145,7 +145,8 @@ impl<'a> Event<'a> {
         Ok(match kind {
             Kind::Allocation => {
                 let AllocationRecord { header, address, size, stack } = read(record)?;
-                Self::Allocation { header, address, size, stack }
+                let (size, level) = untagged(size);
+                Self::Allocation { header, address, size, level, stack }
             }
             Kind::Free => {
                 let FreeRecord { header, address } = read(record)?;
@@ -157,7 +158,8 @@ impl<'a> Event<'a> {
             }
             Kind::ReallocEnd => {
                 let AllocationRecord { header, address, size, stack } = read(record)?;
-                Self::ReallocEnd { header, address, size, stack }
+                let (size, level) = untagged(size);
+                Self::ReallocEnd { header, address, size, level, stack }
             }
             Kind::ReallocAbandoned => {
                 let FreeRecord { header, address } = read(record)?;
@@ -272,17 +274,17 @@ mod tests {
     #[test]
     fn allocation_and_realloc_end_keep_their_fields() {
         for kind in [Kind::Allocation, Kind::ReallocEnd] {
-            let record = AllocationRecord { header: header(kind), address: 16, size: 32, stack: 9 };
-            let (address, size, stack) = match Event::decode(record.as_bytes()).unwrap() {
-                Event::Allocation { address, size, stack, .. } if kind == Kind::Allocation => {
-                    (address, size, stack)
+            let record = AllocationRecord { header: header(kind), address: 16, size: 32 | 3 << 56, stack: 9 };
+            let (address, size, level, stack) = match Event::decode(record.as_bytes()).unwrap() {
+                Event::Allocation { address, size, level, stack, .. } if kind == Kind::Allocation => {
+                    (address, size, level, stack)
                 }
-                Event::ReallocEnd { address, size, stack, .. } if kind == Kind::ReallocEnd => {
-                    (address, size, stack)
+                Event::ReallocEnd { address, size, level, stack, .. } if kind == Kind::ReallocEnd => {
+                    (address, size, level, stack)
                 }
                 other => panic!("{other:?}"),
             };
-            assert_eq!((address, size, stack), (16, 32, 9));
+            assert_eq!((address, size, level, stack), (16, 32, 3, 9));
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod decode;
 pub mod loss;
+mod merge;
 pub mod order;
 pub mod ring;
 
@@ -10,4 +11,4 @@ pub use batch::{Batch, BatchWriter};
 pub use decode::{DecodeError, Event, Frames};
 pub use loss::{Cause, LossCounts};
 pub use order::OrderCheck;
-pub use ring::Ring;
+pub use ring::{Ring, Taken};

@@ -36,7 +36,12 @@ pub(super) struct Loose {
     /// Birth in units of [`BIRTH_UNIT_NS`] since the start of the trace.
     pub(super) birth: u32,
     pub(super) tid: u32,
+    /// Level at which it was taken as a sample; 0: everything was.
+    pub(super) level: u8,
 }
+
+/// Thread ids have 22 bits; the level stands above them.
+const TID_BITS: u32 = 24;
 
 /// A block inside the map: the size's 40 bits share a word with the site's 24.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +49,7 @@ pub(super) struct Entry {
     pub(super) address: u64,
     size_and_site: u64,
     birth: u32,
-    tid: u32,
+    tid_and_level: u32,
 }
 
 const _: () = assert!(size_of::<Entry>() == 24, "the budget of 64 bytes a block counts on this");
@@ -54,7 +59,8 @@ impl Entry {
     pub(super) fn pack(block: &Loose) -> (Self, bool) {
         let size = block.size.min(HUGE);
         let size_and_site = size << SITE_BITS | u64::from(block.site.min(MAX_SITE_INDEX));
-        let entry = Self { address: block.address, size_and_site, birth: block.birth, tid: block.tid };
+        let tid_and_level = block.tid & ((1 << TID_BITS) - 1) | u32::from(block.level) << TID_BITS;
+        let entry = Self { address: block.address, size_and_site, birth: block.birth, tid_and_level };
         (entry, size == HUGE)
     }
 
@@ -63,7 +69,9 @@ impl Entry {
         let packed = self.size_and_site >> SITE_BITS;
         let size = if packed == HUGE { huge(self.address).unwrap_or(HUGE) } else { packed };
         let site = (self.size_and_site & u64::from(MAX_SITE_INDEX)) as u32;
-        Loose { address: self.address, size, site, birth: self.birth, tid: self.tid }
+        let (tid, level) =
+            (self.tid_and_level & ((1 << TID_BITS) - 1), (self.tid_and_level >> TID_BITS) as u8);
+        Loose { address: self.address, size, site, birth: self.birth, tid, level }
     }
 }
 
@@ -80,9 +88,10 @@ mod tests {
             size in prop_oneof![any::<u64>(), 0..1_u64 << 20, HUGE - 2..HUGE + 2],
             site in 0..=MAX_SITE_INDEX,
             birth: u32,
-            tid: u32,
+            tid in 0..1_u32 << TID_BITS,
+            level: u8,
         ) {
-            let block = Loose { address, size, site, birth, tid };
+            let block = Loose { address, size, site, birth, tid, level };
             let (entry, huge) = Entry::pack(&block);
             prop_assert_eq!(huge, size >= HUGE);
             let unpacked = entry.unpack(|asked| {

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     fn block(address: u64, size: u64) -> Loose {
-        Loose { address, size, site: 5, birth: 6, tid: 7 }
+        Loose { address, size, site: 5, birth: 6, tid: 7, level: 0 }
     }
 
     fn bytes(map: &LiveMap) -> usize {

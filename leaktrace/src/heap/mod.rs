@@ -18,6 +18,7 @@ mod scout;
 mod series;
 mod site;
 mod sites;
+mod slices;
 mod slope;
 mod stacks;
 mod survival;

@@ -225,12 +225,12 @@ fn apply(tracker: &mut Tracker, step: Step, time_ns: u64) -> bool {
     let addresses: Vec<[u8; 8]>;
     let event = match step {
         Step::Allocate { tid, address, size, stack } => {
-            Event::Allocation { header: header(tid), address, size, stack }
+            Event::Allocation { header: header(tid), address, size, level: 0, stack }
         }
         Step::Free { tid, address } => Event::Free { header: header(tid), address },
         Step::Begin { tid, address } => Event::ReallocBegin { header: header(tid), address },
         Step::End { tid, address, size, stack } => {
-            Event::ReallocEnd { header: header(tid), address, size, stack }
+            Event::ReallocEnd { header: header(tid), address, size, level: 0, stack }
         }
         Step::Abandon { tid } => Event::ReallocAbandoned { header: header(tid), address: 0 },
         Step::Exit { tid } => Event::Exit { header: header(tid), pid: 1, tid },

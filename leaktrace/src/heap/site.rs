@@ -164,6 +164,14 @@ impl Site {
         self.cohorts.gone(birth);
     }
 
+    /// What it holds and has handed out is estimated anew.
+    pub(super) fn estimated(&mut self, estimate: Estimate, live_bytes: u64, alloc_bytes: u64) {
+        self.estimate = estimate;
+        (self.live_bytes, self.alloc_bytes) = (live_bytes, alloc_bytes);
+        self.freed_bytes = alloc_bytes.saturating_sub(live_bytes);
+        self.peak_live_bytes = self.peak_live_bytes.max(live_bytes);
+    }
+
     /// The image that it belongs to is gone.
     pub(super) fn end(&mut self) {
         self.ended = true;

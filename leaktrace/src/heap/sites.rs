@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use super::Limits;
 use super::block::MAX_SITE_INDEX;
+use super::sampling::Estimate;
 use super::site::{NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds};
 use super::stacks::{Arrival, Stack, Stacks, clean_depth};
 use crate::event::Frames;
@@ -194,6 +195,13 @@ impl Sites {
     pub(super) fn code_changed(&mut self) {
         for hash in self.cut.drain(..) {
             self.assignments.remove(&hash);
+        }
+    }
+
+    /// Samples are taken from now on: what is known of the sites was seen for certain.
+    pub(super) fn begin_samples(&mut self) {
+        for site in &mut self.all {
+            site.estimate = Estimate::certain([site.live_count, site.allocs, site.frees], site.live_bytes);
         }
     }
 

@@ -6,7 +6,9 @@ use crate::event::{Cause, LossCounts};
 /// What happened to the heap of one process since attach. Bytes are requested bytes.
 ///
 /// At any moment
-/// `allocs + found_count == live_count + frees + displaced + found_twice + dropped_by_exec + blocks_full`.
+/// `allocs + found_count == live_count + frees + displaced + found_twice + dropped_by_exec + blocks_full + unseen_frees`,
+/// as long as everything is seen or samples are taken by bytes. Where a trace looks in slices, `live_count` is of the blocks
+/// that are not known to be gone, and the sum is of those that were seen; bytes and [`Totals::estimate`] are estimates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Bytes allocated since attach (or since exec), or found to be older, and not freed; a block under reallocation still
@@ -38,6 +40,8 @@ pub struct Totals {
     pub found_twice: u64,
     /// Blocks whose address was handed out again before their free was seen.
     pub displaced: u64,
+    /// Blocks whose address was handed out again after a time in which nobody looked.
+    pub unseen_frees: u64,
     /// Blocks that were live when the process replaced its image.
     pub dropped_by_exec: u64,
     /// Allocations that are not in the live map because it is full.

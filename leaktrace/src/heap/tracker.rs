@@ -1,6 +1,7 @@
 //! The heap of one process: events in, live blocks, sites and totals out.
 
 mod before;
+mod glimpses;
 mod questions;
 mod realloc;
 
@@ -16,14 +17,14 @@ use super::histories::Histories;
 use super::live::LiveMap;
 use super::mappings::Mappings;
 use super::sampled::Sampled;
-use super::sampling::{Sampling, Weight};
+use super::sampling::{Estimate, Sampling, Weight};
 use super::series::Series;
 use super::site::{Site, SiteIds};
 use super::sites::{OVERFLOW_INDEX, Sites};
 use super::stacks::Arrival;
 use super::usable::Rounding;
 use super::{Limits, Totals};
-use crate::event::{Event, LossCounts};
+use crate::event::{Event, Frames, LossCounts};
 
 /// What a block counts for: its bytes, or what it stands for as a sample.
 struct Weighed {
@@ -42,6 +43,8 @@ pub struct Tracker {
     sampled: Sampled,
     before: before::Before,
     rounding: Option<Rounding>,
+    /// The trace looks in slices.
+    glimpses: Option<Box<glimpses::Glimpses>>,
     /// Samples are taken.
     sampling: Option<Sampling>,
     totals: Totals,
@@ -63,6 +66,7 @@ impl Tracker {
             sites: Sites::new(limits, start_ns, ids),
             before: before::Before::default(),
             rounding: None,
+            glimpses: None,
             sampling: None,
             totals: Totals::default(),
             series: Series::default(),
@@ -77,11 +81,16 @@ impl Tracker {
     /// mappings.
     #[inline]
     pub fn apply(&mut self, event: &Event<'_>, is_code: &dyn Fn(u64) -> bool) {
+        if self.is_away(event) {
+            self.apply_away(event, is_code);
+            return;
+        }
         match *event {
-            Event::Allocation { header, address, size, stack } => {
+            Event::Allocation { header, address, size, level, stack } => {
                 let site = self.sites.resolve(stack, header.time_ns, is_code);
                 let birth = self.units(header.time_ns);
-                self.allocate(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
+                let block = Loose { address, size, site, birth, tid: header.tid, level };
+                self.allocate(&block, header.time_ns);
             }
             Event::Free { header, address } => {
                 self.before.note_free(address);
@@ -89,10 +98,11 @@ impl Tracker {
                 self.free(freed.as_ref(), header.time_ns);
             }
             Event::ReallocBegin { header, address } => self.begin_realloc(header.tid, address),
-            Event::ReallocEnd { header, address, size, stack } => {
+            Event::ReallocEnd { header, address, size, level, stack } => {
                 let site = if address == 0 { 0 } else { self.sites.resolve(stack, header.time_ns, is_code) };
                 let birth = self.units(header.time_ns);
-                self.end_realloc(&Loose { address, size, site, birth, tid: header.tid }, header.time_ns);
+                let block = Loose { address, size, site, birth, tid: header.tid, level };
+                self.end_realloc(&block, header.time_ns);
             }
             Event::ReallocAbandoned { header, .. } => self.abandon_realloc(header.tid),
             Event::Exit { header, .. } => {
@@ -100,14 +110,10 @@ impl Tracker {
                 self.mappings.apply(event, is_code);
             }
             Event::Stack { hash, truncated, frames, .. } => {
-                match self.sites.add_stack(hash, frames, truncated, is_code) {
-                    Arrival::New | Arrival::Known => {}
-                    Arrival::Collision => self.totals.stack_collisions += 1,
-                    Arrival::Rejected => self.totals.stacks_full += 1,
-                }
+                self.add_stack(hash, frames, truncated, is_code);
             }
-            Event::Exec { .. } => {
-                self.exec();
+            Event::Exec { header, .. } => {
+                self.exec(header.time_ns);
                 self.mappings.apply(event, is_code);
             }
             Event::Fork { .. } | Event::ObjectsChanged { .. } => {}
@@ -153,9 +159,21 @@ impl Tracker {
         self.series.keep_recent();
     }
 
-    /// Of the blocks only samples are told from now on: before the first one.
-    pub const fn set_sampling(&mut self, sampling: Option<Sampling>) {
+    /// Of the blocks only samples are told from now on, or others than before. What is known by now was seen for certain,
+    /// or is estimated already.
+    pub fn set_sampling(&mut self, sampling: Option<Sampling>) {
+        if self.sampling.is_none() && self.glimpses.is_none() && sampling.is_some() {
+            let totals = &mut self.totals;
+            totals.estimate =
+                Estimate::certain([totals.live_count, totals.allocs, totals.frees], totals.live_bytes);
+            self.sites.begin_samples();
+        }
         self.sampling = sampling;
+    }
+
+    /// Whether bytes and counts are estimates: samples are taken, or the trace looks in slices.
+    pub const fn is_estimated(&self) -> bool {
+        self.sampling.is_some() || self.glimpses.is_some()
     }
 
     /// How samples are taken, where they are.
@@ -261,6 +279,14 @@ impl Tracker {
         }
     }
 
+    fn add_stack(&mut self, hash: u64, frames: Frames<'_>, truncated: bool, is_code: &dyn Fn(u64) -> bool) {
+        match self.sites.add_stack(hash, frames, truncated, is_code) {
+            Arrival::New | Arrival::Known => {}
+            Arrival::Collision => self.totals.stack_collisions += 1,
+            Arrival::Rejected => self.totals.stacks_full += 1,
+        }
+    }
+
     fn for_each_loose(&self, mut f: impl FnMut(Loose)) {
         self.live.for_each(&mut f);
         self.in_flight.values().filter_map(|call| call.block).for_each(f);
@@ -288,6 +314,9 @@ impl Tracker {
         if let Some(old) = self.live.insert(block) {
             self.displace(&old);
         }
+        if let Some(glimpses) = &mut self.glimpses {
+            glimpses.born(block, now_ns);
+        }
         self.totals.add_live(bytes);
         self.totals.internal_bytes = self.totals.internal_bytes.saturating_add(self.beyond(block));
         if let Some(weight) = &weight {
@@ -304,7 +333,7 @@ impl Tracker {
     /// What a block counts for.
     #[inline]
     fn weigh(&self, block: &Loose) -> Weighed {
-        let weight = self.sampling.map(|sampling| sampling.weigh(block.size));
+        let weight = self.sampling.map(|sampling| sampling.weigh(block.size, block.level));
         Weighed { bytes: weight.map_or(block.size, |weight| weight.bytes), weight }
     }
 
@@ -332,6 +361,9 @@ impl Tracker {
             // The walk read it while the allocation that gives it was under way.
             self.totals.found_twice += 1;
             self.before.lose(block);
+        } else if let Some(glimpses) = &mut self.glimpses {
+            glimpses.displaced(block, self.rounding);
+            self.totals.unseen_frees += 1;
         } else {
             self.totals.displaced += 1;
         }
@@ -350,6 +382,9 @@ impl Tracker {
 
     #[inline]
     fn free(&mut self, block: Option<&Loose>, now_ns: u64) {
+        if let Some(glimpses) = &mut self.glimpses {
+            glimpses.freed(block, now_ns, self.rounding);
+        }
         let Some(block) = block else {
             self.totals.unknown_frees += 1;
             return;
@@ -374,7 +409,7 @@ impl Tracker {
     }
 
     /// The process replaced its image, and with it the whole heap.
-    fn exec(&mut self) {
+    fn exec(&mut self, now_ns: u64) {
         self.totals.dropped_by_exec += self.totals.live_count;
         self.totals.live_count = 0;
         self.totals.live_bytes = 0;
@@ -386,6 +421,7 @@ impl Tracker {
         self.histories.restart(self.sites.as_slice().len());
         self.series = Series::default();
         self.before = before::Before::default();
+        self.forget_glimpses(now_ns);
         self.sampled.exec();
     }
 }

@@ -5,9 +5,9 @@ pub(crate) mod heap;
 use std::collections::BTreeMap;
 
 use super::record::{
-    Allocator, Capture, CodeFile, EndReason, Fragmentation, Header, Level, Losses, Mapped, MemoryLimit,
-    Notice, Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site, SiteKind, SiteSummary,
-    SiteTick, Summary, Tick, VerdictCounts,
+    Allocator, Capture, CaptureMode, CodeFile, EndReason, Fragmentation, Header, HitNs, Level, Losses,
+    Mapped, MemoryLimit, Notice, Overhead, Probe, ProcessSummary, Record, RssSplit, Runtime, SCHEMA, Site,
+    SiteKind, SiteSummary, SiteTick, Summary, Tick, VerdictCounts,
 };
 use super::v8_record::{Gc, GcKind, IsolateTick, V8, V8Heap, V8Rss};
 use super::verdict::{Subject, SubjectKind, VerdictRecord};
@@ -33,10 +33,23 @@ pub(crate) fn header() -> Header {
             stacks: "frame_pointers".into(),
             min_size: 0,
             sample_bytes: 0,
+            max_overhead: Some(0.2),
             ring_bytes: 64 << 20,
+            rings: 1,
             children: false,
             mappings: false,
             v8_only: false,
+            hit_ns: Some(HitNs {
+                calibrated: true,
+                nop5: 290,
+                emulated: 610,
+                single_step: 2900,
+                return_extra: 720,
+                ret_extra: 480,
+                passed_free_extra: None,
+                passed_leaf_extra: None,
+                passed_inner_extra: None,
+            }),
         },
         allocators: vec![Allocator {
             name: "jemalloc".into(),
@@ -187,6 +200,9 @@ pub(crate) fn tick(t: f64, live_bytes: u64, lost: u64) -> Tick {
             events_per_s: 47_000.0,
             passed_per_s: 0.0,
             target_cpu_share: 0.038,
+            mode: CaptureMode::Everything,
+            watched_share: 1.0,
+            sample_bytes: None,
             own_cpu_share: 0.012,
             own_rss_bytes: 14 << 20,
         },

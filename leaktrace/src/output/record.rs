@@ -86,7 +86,7 @@ pub struct Header {
 }
 
 /// How allocations are captured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {
     /// `return_probes`, or `plain_probes` where return probes could hurt the target.
     pub mode: String,
@@ -101,8 +101,14 @@ pub struct Capture {
     /// Samples are taken, one in so many bytes on average (`--sample`); 0 where everything is traced.
     #[serde(default)]
     pub sample_bytes: u64,
-    /// Size of the ring buffer, in bytes.
+    /// The share of one CPU that tracing may take from the target (`--max-overhead`), 0..1; null without a limit.
+    #[serde(default)]
+    pub max_overhead: Option<f64>,
+    /// Size of the ring buffers together, in bytes.
     pub ring_bytes: u64,
+    /// How many ring buffers there are; 1 in recordings of versions that did not tell.
+    #[serde(default = "one_ring")]
+    pub rings: u32,
     /// Children are followed.
     pub children: bool,
     /// Mappings are traced too (`--mmap`).
@@ -111,6 +117,34 @@ pub struct Capture {
     /// Only V8's heap is watched, no allocation is traced (`--only v8`): counts of blocks stay 0.
     #[serde(default)]
     pub v8_only: bool,
+    /// What a hit of a probe costs the thread that it stops; null in recordings of versions that did not tell.
+    #[serde(default)]
+    pub hit_ns: Option<HitNs>,
+}
+
+/// What a hit of a probe costs the thread that it stops, in nanoseconds. From these and the hits comes
+/// `overhead.target_cpu_share`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HitNs {
+    /// Measured on this machine when the trace began, in a child of leaktrace; else estimates.
+    pub calibrated: bool,
+    /// A hit with a record, on the five-byte nop.
+    pub nop5: u32,
+    /// The same on an instruction that the kernel emulates.
+    pub emulated: u32,
+    /// The same on an instruction that it single-steps.
+    pub single_step: u32,
+    /// What an allocation adds to the hit at its entry: the way back through a return probe, the stack, a larger record.
+    pub return_extra: i32,
+    /// What the stack and the record of an allocation add to a hit on a `ret` (plain probes).
+    pub ret_extra: i32,
+    /// What a free without a record adds to a hit with one, mostly less than 0; null where all calls have records, or
+    /// where it was not measured.
+    pub passed_free_extra: Option<i32>,
+    /// The same of an allocation whose return need not be seen.
+    pub passed_leaf_extra: Option<i32>,
+    /// The same of an allocation that is followed to its return.
+    pub passed_inner_extra: Option<i32>,
 }
 
 /// A file of code.
@@ -203,10 +237,11 @@ pub struct Tick {
     /// where that is not known (glibc and jemalloc are).
     #[serde(default)]
     pub internal_bytes: Option<u64>,
-    /// Live samples, where samples are taken (`--sample`): counts and bytes are estimates from these then; else null.
+    /// Live blocks that were seen, where samples are taken or the trace looks in slices (see [`CaptureMode`]): counts and
+    /// bytes are estimates from these then; else null.
     #[serde(default)]
     pub samples: Option<u64>,
-    /// An interval that holds the true live bytes 19 times of 20, where samples are taken; else null.
+    /// An interval that holds the true live bytes 19 times of 20, where they are estimated; else null.
     #[serde(default)]
     pub live_bytes_ci95: Option<(u64, u64)>,
     /// Blocks from before the trace, which are part of the live ones; null where they are not known (`--heap-walk`).
@@ -242,12 +277,40 @@ pub struct Overhead {
     /// Probe hits a second that gave no record, over the last interval: calls that are no samples, or too small.
     #[serde(default)]
     pub passed_per_s: f64,
-    /// Estimated share of one CPU that the probes take from the target (0..1 per CPU), from the cost classes.
+    /// Share of one CPU that the probes take from the target (0..1 per CPU), over the last interval: hits times the price
+    /// of each kind (`hit_ns` in the header, and what the programs take longer on this target).
     pub target_cpu_share: f64,
+    /// How it is traced at the moment.
+    #[serde(default)]
+    pub mode: CaptureMode,
+    /// Share of the last interval in which the probes on allocations stood; 1 unless the mode is `slices`.
+    #[serde(default = "whole")]
+    pub watched_share: f64,
+    /// Where samples are taken: one in so many bytes at present. It may change where there is a limit on what tracing may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_bytes: Option<u64>,
     /// Share of one CPU that leaktrace itself used over the last interval.
     pub own_cpu_share: f64,
     /// Resident bytes of leaktrace itself.
     pub own_rss_bytes: u64,
+}
+
+const fn whole() -> f64 {
+    1.0
+}
+
+/// How a process is traced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureMode {
+    /// Every allocation and every free.
+    #[default]
+    Everything,
+    /// Samples by bytes and their frees (`--sample`): bytes and counts are estimates.
+    Samples,
+    /// Everything, but for slices of time only, because it would cost more than it may (`--max-overhead`): frees between
+    /// them are not seen, and bytes and counts are estimates.
+    Slices,
 }
 
 /// What a call site hands out.
@@ -292,10 +355,10 @@ pub struct SiteTick {
     /// exact.
     #[serde(default, skip_serializing_if = "is_false")]
     pub estimated: bool,
-    /// Live samples, where samples are taken (`--sample`); absent elsewhere.
+    /// Live blocks that were seen, where its figures are estimates from these; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<u64>,
-    /// An interval that holds its true live bytes 19 times of 20, where samples are taken; absent elsewhere.
+    /// An interval that holds its true live bytes 19 times of 20, where they are estimated; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_bytes_ci95: Option<(u64, u64)>,
     /// The V8 isolate of a site of JavaScript: 0 is the main thread, others are worker threads; absent elsewhere.
@@ -304,6 +367,10 @@ pub struct SiteTick {
 }
 
 /// For fields that are left out where they say nothing.
+const fn one_ring() -> u32 {
+    1
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 pub(super) const fn is_false(value: &bool) -> bool {
     !*value

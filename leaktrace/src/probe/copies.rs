@@ -44,6 +44,12 @@ impl CopyMaps {
         let _ = self.rules.remove(&Rule::key(process, address));
     }
 
+    /// A stack that was sent is one that nobody asks for: it makes room.
+    pub(super) fn forget_stack(&mut self, hash: u64) {
+        // It is gone already where it was sent twice.
+        let _ = self.known.remove(&hash);
+    }
+
     /// The hash was seen with two call paths.
     pub fn ambiguous(&mut self, hash: u64) {
         told("an ambiguous stack", self.known.insert(hash, AMBIGUOUS, 0));

@@ -10,6 +10,8 @@ use aya::{
     },
 };
 
+use super::run_times::Runs;
+
 /// The BPF programs that can be put on an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Program {
@@ -68,6 +70,20 @@ impl Program {
     /// Does it see what a trace is about: calls of allocation functions, or V8's collections?
     pub const fn sees_calls(self) -> bool {
         matches!(self, Self::AllocEnter | Self::AllocSession | Self::NewEnter | Self::MeasureEnter)
+    }
+
+    /// Does it see blocks come or go?
+    pub const fn sees_blocks(self) -> bool {
+        matches!(
+            self,
+            Self::AllocEnter
+                | Self::AllocReturn
+                | Self::AllocSession
+                | Self::AllocRet
+                | Self::NewEnter
+                | Self::NewRet
+                | Self::FreeEnter
+        )
     }
 
     /// Is it about mappings, which are traced on request?
@@ -167,6 +183,11 @@ pub trait Linker {
 
     /// Loads a program, whose probes may then be put in place.
     fn load(&mut self, ebpf: &mut Ebpf, program: Program) -> Result<(), LinkError>;
+
+    /// How often and how long programs have run so far, where that is known.
+    fn runs(&self) -> Runs {
+        Runs::default()
+    }
 
     /// Puts probes in place that are [alike](AttachPoint::is_like): all of them, or none.
     fn attach(&self, ebpf: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError>;

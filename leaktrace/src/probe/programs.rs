@@ -4,16 +4,18 @@ use std::num::NonZeroU32;
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray},
     programs::{ProgramError, RawTracePoint},
 };
-use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot, maps, sampling::MAX_INTERVAL};
+use leaktrace_common::{CallSlot, Loss, MappingSlot, MeasureSlot, maps, sampling::Control};
 
 use super::{
     copies::CopyMaps,
     links::{AttachPoint, Link, LinkError, Linker, PerfLinks, Program},
     multi::MultiLinks,
     object,
+    rings::{RingSizes, Rings},
+    run_times::{Measuring, Runs},
 };
 use crate::error::{ExitCode, Failure};
 
@@ -27,8 +29,13 @@ const LIFECYCLE: [(&str, &str); 3] = [
 /// Threads whose mapping calls are followed, as many as those of allocation calls.
 const MAX_THREADS: u32 = 1 << 15;
 
-/// Sampled blocks that live at one time.
+/// Sampled blocks that live at one time: where samples were asked for, and where they may have to be taken later on.
 const MAX_SAMPLED: u32 = 1 << 19;
+/// Sampled blocks that live at one time, where samples were not asked for and may have to be taken later on.
+pub const MAX_SAMPLED_LATER: u32 = 1 << 17;
+
+/// Where the index of the process stands in the key of a sampled block.
+const PROCESS_SHIFT: u32 = 48;
 
 /// Return addresses that stacks are followed from: a program of a hundred megabytes of code has some ten thousand on
 /// its way to allocations.
@@ -37,14 +44,18 @@ const MAX_RULES: u32 = 1 << 18;
 /// What the programs are told before they are loaded.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Size of the ring buffer in bytes; the kernel wants a power of two of pages, to which it is rounded up.
+    /// Bytes of all ring buffers together; the kernel wants a power of two of pages, to which it is rounded up.
     pub ring_bytes: u32,
+    /// How many ring buffers there are, at most: a power of two, to which it is rounded up.
+    pub rings: u32,
     /// How many distinct stacks are told apart.
     pub max_stacks: u32,
     /// Calls that ask for fewer bytes are not traced.
     pub min_size: u64,
     /// Samples are taken, one in so many bytes on average; 0 traces everything.
     pub sample: u64,
+    /// Samples may be taken later on: see [`Programs::control`].
+    pub may_sample: bool,
     /// Mappings are traced too.
     pub mappings: bool,
     /// Stacks may be copied.
@@ -55,6 +66,25 @@ pub struct Settings {
     pub log_level: u8,
     /// Device and inode of our pid namespace, where it is not the initial one.
     pub pid_namespace: Option<(u64, u64)>,
+}
+
+impl Settings {
+    /// Everything is traced and nothing optional is there: to see what the kernel takes.
+    pub const fn bare(ring_bytes: u32, links: Links) -> Self {
+        Self {
+            ring_bytes,
+            rings: 1,
+            max_stacks: 16,
+            min_size: 0,
+            sample: 0,
+            may_sample: false,
+            mappings: false,
+            copies: false,
+            links,
+            log_level: 0,
+            pid_namespace: None,
+        }
+    }
 }
 
 /// Which kind of kernel link holds the probes.
@@ -75,16 +105,25 @@ pub struct Programs {
     ebpf: Ebpf,
     linker: Box<dyn Linker + Send>,
     losses: PerCpuArray<MapData, u64>,
+    /// Losses that were none of a target's.
+    discarded: [u64; Loss::COUNT],
     targets: HashMap<MapData, u32, u32>,
     sampled: HashMap<MapData, u64, u8>,
+    /// How samples are taken at present.
+    control: Array<MapData, u64>,
+    /// Calls under way, by thread; only the keys are of use here.
+    calls: HashMap<MapData, u64, [u8; size_of::<CallSlot>()]>,
     /// Calls that are not told; `None` where all are.
     passed: Option<PerCpuArray<MapData, u64>>,
     /// How the stacks of each process are taken.
     unwind: Array<MapData, u32>,
-    /// The ring, and what its reader tells the programs.
-    ring: Option<(RingBuf<MapData>, CopyMaps)>,
-    ring_bytes: u32,
+    /// The rings, and what their reader tells the programs.
+    rings: Option<(Rings, CopyMaps)>,
+    /// How the programs find them; programs that are loaded later ask it too.
+    _finder: ArrayOfMaps<MapData>,
+    sizes: RingSizes,
     log_level: u8,
+    may_sample_later: bool,
     /// The programs for V8 are loaded.
     has_v8: bool,
 }
@@ -105,28 +144,60 @@ impl Programs {
         let targets = HashMap::try_from(take_map(&mut ebpf, maps::TARGETS)?).map_err(map_failure)?;
         let unwind = Array::try_from(take_map(&mut ebpf, maps::UNWIND)?).map_err(map_failure)?;
         let sampled = HashMap::try_from(take_map(&mut ebpf, maps::SAMPLED)?).map_err(map_failure)?;
+        let control = Array::try_from(take_map(&mut ebpf, maps::CONTROL)?).map_err(map_failure)?;
+        let calls = HashMap::try_from(take_map(&mut ebpf, maps::CALLS)?).map_err(map_failure)?;
         let passed = PerCpuArray::try_from(take_map(&mut ebpf, maps::PASSED)?).map_err(map_failure)?;
         let copies = copy_maps(&mut ebpf)?;
-        let ring = RingBuf::try_from(take_map(&mut ebpf, maps::EVENTS)?).map_err(map_failure)?;
-        Ok(Self {
+        let mut finder = ArrayOfMaps::try_from(take_map(&mut ebpf, maps::RINGS)?).map_err(map_failure)?;
+        let sizes = RingSizes::new(settings.ring_bytes, settings.rings);
+        let rings = Rings::make(sizes, &mut finder).map_err(map_failure)?;
+        let mut programs = Self {
             ebpf,
             linker,
             losses,
+            discarded: [0; Loss::COUNT],
             targets,
             sampled,
-            passed: (settings.sample > 0 || settings.min_size > 0).then_some(passed),
+            control,
+            calls,
+            passed: (settings.sample > 0 || settings.may_sample || settings.min_size > 0).then_some(passed),
             unwind,
-            ring: Some((ring, copies)),
-            ring_bytes: ring_size(settings.ring_bytes),
+            rings: Some((rings, copies)),
+            _finder: finder,
+            sizes,
             log_level: settings.log_level,
+            may_sample_later: settings.may_sample && settings.sample == 0,
             has_v8: false,
-        })
+        };
+        if settings.sample > 0 {
+            programs.control(Control::samples(settings.sample, 1))?;
+        }
+        Ok(programs)
     }
 
-    /// The ring buffer, for whoever reads it, and by which maps it tells the programs how to follow stacks; `None` when
+    /// Has samples taken from now on, or everything told. Only where the [settings](Settings) allow for samples.
+    pub fn control(&mut self, control: Control) -> Result<(), Failure> {
+        self.control.set(0, control.to_bits(), 0).map_err(map_failure)
+    }
+
+    /// Keeps in mind that these blocks are told, by process and address; fails where there is no room for all of them.
+    pub fn remember(&mut self, blocks: &[(u16, u64)]) -> Result<(), Failure> {
+        for &(process, address) in blocks {
+            let key = address ^ u64::from(process) << PROCESS_SHIFT;
+            self.sampled.insert(key, 1, 0).map_err(map_failure)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all blocks that were kept in mind.
+    pub fn forget_all_samples(&mut self) {
+        self.forget_samples_where(|_| true);
+    }
+
+    /// The ring buffers, for whoever reads them, and by which maps it tells the programs how to follow stacks; `None` when
     /// they were taken before.
-    pub fn take_ring(&mut self) -> Option<(RingBuf<MapData>, CopyMaps)> {
-        self.ring.take()
+    pub fn take_rings(&mut self) -> Option<(Rings, CopyMaps)> {
+        self.rings.take()
     }
 
     /// Has the stacks of a process copied, or followed by frame pointers.
@@ -134,9 +205,9 @@ impl Programs {
         self.unwind.set(u32::from(process), u32::from(copied), 0).map_err(map_failure)
     }
 
-    /// Size of the ring buffer in bytes.
-    pub fn ring_bytes(&self) -> u32 {
-        self.ring_bytes
+    /// How many ring buffers there are, and of which size.
+    pub const fn ring_sizes(&self) -> RingSizes {
+        self.sizes
     }
 
     /// The kind of kernel link that holds the probes.
@@ -170,10 +241,61 @@ impl Programs {
     pub fn unwatch(&mut self, pid: u32, process: u16) {
         // It may never have been watched; then there is nothing to take away.
         let _ = self.targets.remove(&pid);
-        let own = |key: &u64| key >> 48 == u64::from(process);
-        let gone: Vec<u64> = self.sampled.keys().filter_map(Result::ok).filter(own).collect();
+        self.forget_samples(process);
+    }
+
+    fn forget_samples(&mut self, process: u16) {
+        self.forget_samples_where(|key| key >> PROCESS_SHIFT == u64::from(process));
+    }
+
+    fn forget_samples_where(&mut self, is_meant: impl Fn(&u64) -> bool) {
+        let gone: Vec<u64> = self.sampled.keys().filter_map(Result::ok).filter(is_meant).collect();
         for key in gone {
             let _ = self.sampled.remove(&key);
+        }
+    }
+
+    /// Forgets the calls that were under way when the probes went: their returns were not seen.
+    pub fn forget_calls(&mut self) {
+        let threads: Vec<u64> = self.calls.keys().filter_map(Result::ok).collect();
+        for thread in threads {
+            // It may have been given up by its thread's end.
+            let _ = self.calls.remove(&thread);
+        }
+    }
+
+    /// Has the kernel measure how long the programs run; `None` where that cannot be.
+    pub fn measure(&self) -> Option<Measuring> {
+        Measuring::begin(self.linker.runs())
+    }
+
+    /// What ran since it is measured.
+    pub fn ran(&self, measuring: &Measuring) -> Runs {
+        measuring.since(self.linker.runs())
+    }
+
+    /// Whether samples may be taken later on, and are not taken now.
+    pub const fn may_sample_later(&self) -> bool {
+        self.may_sample_later
+    }
+
+    /// Whether there are calls that are not told.
+    pub fn passes_calls(&self) -> bool {
+        self.passed.is_some()
+    }
+
+    /// Throws away all that probes on a process of our own have caused: records, stacks, samples, losses. Only before any
+    /// other process is probed, and before the ring is taken.
+    pub fn discard(&mut self, process: u16) {
+        self.discard_records();
+        self.forget_samples(process);
+        self.discarded = self.all_losses();
+    }
+
+    /// Throws away the records that wait, so that the ring has room for more of them.
+    pub fn discard_records(&mut self) {
+        if let Some((rings, copies)) = &mut self.rings {
+            rings.discard(|stack| copies.forget_stack(stack));
         }
     }
 
@@ -185,6 +307,14 @@ impl Programs {
 
     /// What the programs lost so far, by cause, summed over all CPUs.
     pub fn losses(&self) -> [u64; Loss::COUNT] {
+        let mut losses = self.all_losses();
+        for (count, discarded) in losses.iter_mut().zip(self.discarded) {
+            *count = count.saturating_sub(discarded);
+        }
+        losses
+    }
+
+    fn all_losses(&self) -> [u64; Loss::COUNT] {
         Loss::ALL.map(|loss| {
             let per_cpu = self.losses.get(&(loss as u32), 0);
             per_cpu.map_or(0, |values| values.iter().sum())
@@ -245,19 +375,26 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
     let btf = Btf::from_sys_fs().ok();
     let (dev, ino) = settings.pid_namespace.unwrap_or_default();
     let initial = u32::from(settings.pid_namespace.is_none());
-    let wake_bytes = u64::from(ring_size(settings.ring_bytes) / 16).min(1 << 18);
+    let sizes = RingSizes::new(settings.ring_bytes, settings.rings);
+    let wake_bytes = u64::from(sizes.bytes / 16).min(1 << 18);
     let mappings = u32::from(settings.mappings);
-    let copy_room = if settings.copies { u64::from(ring_size(settings.ring_bytes) / 4) } else { 0 };
+    let copy_room = if settings.copies { u64::from(sizes.bytes / 4) } else { 0 };
     let rules = if settings.copies { MAX_RULES } else { 1 };
+    let sampled = match settings {
+        Settings { sample: 1.., .. } => MAX_SAMPLED,
+        Settings { may_sample: true, .. } => MAX_SAMPLED_LATER,
+        _ => 1,
+    };
     let mapping_calls = if settings.mappings { MAX_THREADS } else { 1 };
     EbpfLoader::new()
         .btf(btf.as_ref())
-        .map_max_entries(maps::EVENTS, ring_size(settings.ring_bytes))
+        .map_max_entries(maps::RINGS, sizes.count)
         .map_max_entries(maps::KNOWN_STACKS, settings.max_stacks.max(1))
         .map_max_entries(maps::RULES, rules)
         .map_max_entries(maps::MAPPING_CALLS, mapping_calls)
-        .map_max_entries(maps::SAMPLED, if settings.sample > 0 { MAX_SAMPLED } else { 1 })
-        .override_global("SAMPLE", &settings.sample.min(MAX_INTERVAL), true)
+        .map_max_entries(maps::SAMPLED, sampled)
+        .override_global("MAY_SAMPLE", &u32::from(sampled > 1), true)
+        .override_global("RING_MASK", &(sizes.count - 1), true)
         .override_global("COPY_ROOM", &copy_room, true)
         .override_global("MAPPINGS", &mappings, true)
         .override_global("MIN_SIZE", &settings.min_size, true)
@@ -268,12 +405,6 @@ fn load_object(bytes: &[u8], settings: &Settings) -> Result<Ebpf, Failure> {
         .override_global(aya_log::LEVEL, &settings.log_level, true)
         .load(bytes)
         .map_err(|error| load_failure(&error))
-}
-
-/// The ring's size as the kernel wants it: a power of two, at least a page.
-fn ring_size(asked: u32) -> u32 {
-    const PAGE: u32 = 4096;
-    asked.clamp(PAGE, 1 << 30).next_power_of_two()
 }
 
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), ProgramError> {

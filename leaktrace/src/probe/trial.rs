@@ -9,31 +9,27 @@ mod child;
 mod tests;
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     num::NonZeroU32,
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command},
     time::{Duration, Instant},
 };
 
 use leaktrace_common::{Argument, Cookie, Role};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     links::{AttachPoint, Link, Program, detach_all},
+    own_child::{OURSELVES, file_offset, read_some, start},
     programs::Programs,
 };
-use crate::target::{hazard::TrialResult, maps};
+use crate::target::hazard::TrialResult;
 pub use child::run_child_if_asked;
 use child::{ASKED, READY, probed};
 
 /// So long the child may take to start, and again to end. It needs some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// More is not read of what the child says before it is ready.
-const MAX_OUTPUT: usize = 64 << 10;
-/// Our own program, whatever became of its name.
-const OURSELVES: &str = "/proc/self/exe";
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,41 +77,19 @@ fn child_command() -> Command {
 
 /// Runs a child once: attaches when it is ready, lets it go, and waits for its end.
 fn run_child(
-    mut command: Command,
+    command: Command,
     attach: &mut dyn FnMut(NonZeroU32) -> io::Result<Vec<Box<dyn Link>>>,
 ) -> io::Result<Outcome> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = Reaped(command.spawn()?);
-    let mut output = child.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let mut input = child.0.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    wait_until_ready(&mut output)?;
-    let pid = NonZeroU32::new(child.0.id()).ok_or(io::ErrorKind::NotFound)?;
-    let links = attach(pid)?;
-    let outcome = input.write_all(b"g").and_then(|()| wait_for_end(&mut child.0, &mut output));
+    let mut child = start(command, READY, Instant::now() + PATIENCE)?;
+    let links = attach(child.pid)?;
+    let told = match child.input.write_all(b"g") {
+        // It is dead already, which its end tells.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        told => told,
+    };
+    let outcome = told.and_then(|()| wait_for_end(&mut child.process.0, &mut child.output));
     detach_all(links);
     outcome
-}
-
-/// A child that is ended and waited for, come what may.
-struct Reaped(Child);
-
-impl Drop for Reaped {
-    fn drop(&mut self) {
-        // Both do nothing to a child that was waited for already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn wait_until_ready(output: &mut ChildStdout) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut said = Vec::new();
-    while !said.windows(READY.len()).any(|part| part == READY.as_bytes()) {
-        if !read_some(output, deadline, &mut said)? || said.len() > MAX_OUTPUT {
-            return Err(io::Error::other("the child ended, or did not say that it is ready"));
-        }
-    }
-    Ok(())
 }
 
 /// The child's end closes its output; after that, waiting for it takes no time.
@@ -131,24 +105,6 @@ fn wait_for_end(child: &mut Child, output: &mut ChildStdout) -> io::Result<Outco
         (None, true) => Ok(Outcome::Lived),
         (None, false) => Err(io::Error::other(format!("the child could not filter itself ({status})"))),
     }
-}
-
-/// Reads what there is; false at the end. Gives up at the deadline.
-fn read_some(output: &mut ChildStdout, deadline: Instant, into: &mut Vec<u8>) -> io::Result<bool> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(output, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => break,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let mut buffer = [0; 4096];
-    let count = output.read(&mut buffer)?;
-    into.extend(buffer.iter().take(count));
-    Ok(count > 0)
 }
 
 /// The pair of probes that an allocation function gets. The function returns null, which is no allocation: so the
@@ -178,12 +134,4 @@ fn attach(programs: &mut Programs, program: Program, pid: NonZeroU32) -> io::Res
         pid,
     };
     programs.attach(&[point]).map_err(io::Error::other)
-}
-
-/// Where in our own file the code at an address of ours lies. The child is the same file, wherever it is loaded.
-fn file_offset(address: u64) -> io::Result<u64> {
-    let maps = maps::read(std::process::id())?;
-    let mapping = maps.iter().find(|mapping| mapping.contains(address) && mapping.executable);
-    let offset = mapping.and_then(|mapping| mapping.offset.checked_add(address - mapping.start));
-    offset.ok_or_else(|| io::Error::other("our own code is not mapped from a file"))
 }

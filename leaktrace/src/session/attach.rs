@@ -1,5 +1,6 @@
 //! Attaching to one process: its allocators are found, the probes planned and put in place.
 
+mod attached;
 mod told;
 
 use std::{
@@ -8,14 +9,19 @@ use std::{
     sync::Arc,
 };
 
+pub(super) use attached::{Attached, close};
+pub(super) use told::{costs, hit_record};
+
 use super::stack_choice::{StackChoice, code_records};
 use crate::{
     cli::Only,
     error::{ExitCode, Failure},
     output::record,
     probe::{
+        calibration,
         links::{AttachPoint, Link, LinkError},
         plan::{Circumstances, Plan, PlannedProbe, Returns, plan},
+        prices::Prices,
         programs::Programs,
     },
     target::{
@@ -42,6 +48,8 @@ struct Known {
 /// Finds allocators and places probes, for all processes of a trace.
 pub(super) struct Attacher {
     pub(super) programs: Programs,
+    /// What hits cost.
+    pub(super) prices: Prices,
     options: DiscoverOptions,
     nop5_is_cheap: bool,
     only: Only,
@@ -53,86 +61,6 @@ pub(super) struct Attacher {
 
 /// The links of probes that were placed together, or why they were not.
 type Placed = Result<Vec<Box<dyn Link>>, LinkError>;
-
-/// The probes of one process, by the file they stand in.
-#[derive(Default)]
-pub(super) struct Attached {
-    links: HashMap<FileId, Vec<Box<dyn Link>>>,
-    /// Its stacks are copied, and not followed by frame pointers.
-    copies_stacks: bool,
-    /// Some allocation function is probed, so that calls are seen.
-    sees_calls: bool,
-    /// Files that were looked at, with or without an allocator.
-    seen: BTreeSet<FileId>,
-    /// V8, in the files that are mapped.
-    v8: Vec<V8>,
-}
-
-impl Attached {
-    /// Whether stacks are copied, and not followed by frame pointers.
-    pub(super) const fn copies_stacks(&self) -> bool {
-        self.copies_stacks
-    }
-
-    /// How stacks are taken, as the header has it.
-    pub(super) const fn stacks(&self) -> &'static str {
-        if self.copies_stacks { "unwind_tables" } else { "frame_pointers" }
-    }
-
-    /// Is there code mapped from a file that was not looked at?
-    pub(super) fn has_new(&self, maps: &[Mapping]) -> bool {
-        let mut files = maps.iter().filter(|one| one.executable).filter_map(Mapping::file_id);
-        files.any(|file| !self.seen.contains(&file))
-    }
-
-    /// Lets go of the probes in files that are mapped no more.
-    fn drop_unmapped(&mut self, mapped: &BTreeSet<FileId>) {
-        self.seen.retain(|file| mapped.contains(file));
-        self.v8.retain(|v8| mapped.contains(&v8.object.identity));
-        let links = self.links.extract_if(|file, _| !mapped.contains(file)).collect();
-        Self { links, ..Self::default() }.detach();
-    }
-
-    /// V8, in the files that are mapped.
-    pub(super) fn v8(&self) -> &[V8] {
-        &self.v8
-    }
-
-    /// A file whose probes could not all be placed: none of them stays, and the next look begins anew.
-    fn forget(&mut self, file: FileId) {
-        self.seen.remove(&file);
-        let links = self.links.remove_entry(&file).into_iter().collect();
-        Self { links, ..Self::default() }.detach();
-    }
-
-    /// Is any allocation function probed?
-    pub(super) fn sees_calls(&self) -> bool {
-        self.sees_calls
-    }
-
-    /// Takes over the probes of another process, to take all away at once.
-    pub(super) fn absorb(&mut self, other: Self) {
-        for (file, links) in other.links {
-            self.links.entry(file).or_default().extend(links);
-        }
-    }
-
-    /// Takes all probes away, on a thread of its own: it takes the kernel about 100 ms.
-    pub(super) fn detach(self) {
-        let links: Vec<_> = self.links.into_values().flatten().collect();
-        if links.is_empty() {
-            return;
-        }
-        let detach = move || crate::probe::links::detach_all(links);
-        // Where no thread can be started, the closure is dropped here, and the links with it.
-        let _ = std::thread::Builder::new().name("detach".to_owned()).spawn(detach);
-    }
-
-    /// Takes all probes away and waits until they are gone.
-    pub(super) fn detach_now(self) {
-        crate::probe::links::detach_all(self.links.into_values().flatten().collect());
-    }
-}
 
 /// What one look at a process brought.
 #[derive(Default)]
@@ -162,7 +90,16 @@ impl Attacher {
         stacks: StackChoice,
     ) -> Self {
         let (known, placed) = (HashMap::new(), HashSet::new());
-        Self { programs, options, nop5_is_cheap, only, stacks, known, placed }
+        let prices = Prices::ESTIMATES;
+        Self { programs, prices, options, nop5_is_cheap, only, stacks, known, placed }
+    }
+
+    /// Measures what hits cost, before anything is probed that is not ours. V8's collections are few; what they cost is
+    /// known well enough.
+    pub(super) fn calibrate(&mut self, returns: Returns) {
+        if self.only != Only::V8 {
+            self.prices = calibration::prices(&mut self.programs, returns);
+        }
     }
 
     /// Looks at the process's mappings and probes what is new in them; where they are settled, what is mapped no more
@@ -342,7 +279,8 @@ impl Attacher {
                 let file = files.get(&first.path).copied().unwrap_or_default();
                 match links {
                     Ok(links) => {
-                        attached.links.entry(file).or_default().extend(links);
+                        let points = probes.iter().map(|(point, _)| point.clone()).collect();
+                        attached.hold(file, points, links);
                         self.placed.extend(probes.iter().map(|(point, _)| (file, point.file_offset)));
                         found.probes.extend(probes.iter().map(|(_, probe)| probe.clone()));
                     }
@@ -363,8 +301,7 @@ impl Attacher {
         }
         match last_error {
             Some(sentence)
-                if !found.probes.iter().any(|probe| probe.program.sees_calls())
-                    && attached.links.is_empty() =>
+                if !found.probes.iter().any(|probe| probe.program.sees_calls()) && attached.is_empty() =>
             {
                 if process.is_alive() {
                     Err(Failure::new(ExitCode::Unsupported, sentence))

@@ -119,17 +119,8 @@ fn programs(system: &System) -> (Check, bool) {
         let found = "not tried without the capabilities";
         return (check("BPF programs", Status::Warning, found, Some("run leaktrace doctor by sudo")), false);
     }
-    let settings = Settings {
-        ring_bytes: 4096,
-        max_stacks: 16,
-        min_size: 0,
-        sample: 0,
-        mappings: false,
-        copies: copies_stacks(system),
-        links: links(Links::Auto, system),
-        log_level: 0,
-        pid_namespace: None,
-    };
+    let bare = Settings::bare(4096, links(Links::Auto, system));
+    let settings = Settings { copies: copies_stacks(system), ..bare };
     match Programs::load(&settings) {
         Ok(programs) => {
             let kind = programs.link_kind();

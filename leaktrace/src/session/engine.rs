@@ -7,13 +7,18 @@ mod thread;
 use std::{
     io,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread::{Builder, JoinHandle},
 };
 
-use aya::maps::{MapData, RingBuf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{copies::Copies, input::Fact, pipeline::Pipeline, ranking::View, recorder::Recorder};
+use super::{
+    budget::Spent, copies::Copies, input::Fact, pipeline::Pipeline, ranking::View, recorder::Recorder,
+};
 use crate::{
     cli::{Sort, StackOptions},
     error::{ExitCode, Failure},
@@ -24,12 +29,13 @@ use crate::{
         record::SiteKind,
         thread::OutputThread,
     },
+    probe::rings::Rings,
     symbol::{Options as SymbolOptions, Resolved, Symbolizer, culprit},
     target::maps,
 };
 
 /// What the supervisor must see to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Happening {
     /// A process made a child or a thread.
     Fork,
@@ -39,6 +45,8 @@ pub(super) enum Happening {
     ObjectsChanged(u16),
     /// A heap of V8 that was not seen before, by its address.
     Heap(u16, u64),
+    /// The blocks that live, as was asked: process and address; `None` where they are too many.
+    Held(Option<Vec<(u16, u64)>>),
 }
 
 /// What the supervisor tells the engine.
@@ -48,12 +56,17 @@ enum Command {
     /// Whether the stacks of a process are copied.
     Copies(u16, bool),
     Sort(Sort),
-    Finish(Box<Fact>, Option<PathBuf>),
+    Held(u64),
+    Finish(Box<Fact>, Option<PathBuf>, AllRead),
 }
+
+/// Held until all events are read; nothing is ever sent.
+type AllRead = std::sync::mpsc::Sender<()>;
 
 /// What an engine is made of.
 pub(super) struct Setup {
-    pub(super) ring: RingBuf<MapData>,
+    /// Where the records come from.
+    pub(super) rings: Rings,
     pub(super) parts: Parts,
 }
 
@@ -73,10 +86,31 @@ pub(super) struct Parts {
     pub(super) first: Vec<Fact>,
 }
 
+/// What the event thread tells while it works, for whoever keeps what tracing takes within bounds.
+#[derive(Debug, Default)]
+struct Told {
+    /// What was taken from the processes since attach, as far as the events are read: [`Spent`], nanoseconds.
+    spent_ns: AtomicU64,
+    least_ns: AtomicU64,
+    whole_ns: AtomicU64,
+    /// It knows that the probes go, or are away.
+    is_away: AtomicBool,
+}
+
+impl Told {
+    fn note(&self, pipeline: &Pipeline) {
+        let Spent { ns, least_ns, whole_ns } = pipeline.spent();
+        self.spent_ns.store(ns, Ordering::Relaxed);
+        self.least_ns.store(least_ns, Ordering::Relaxed);
+        self.whole_ns.store(whole_ns, Ordering::Relaxed);
+    }
+}
+
 /// The supervisor's hold on the event thread.
 pub(super) struct Engine {
     commands: UnboundedSender<Command>,
     thread: JoinHandle<Result<(), Failure>>,
+    told: Arc<Told>,
 }
 
 impl Engine {
@@ -84,11 +118,31 @@ impl Engine {
     pub(super) fn start(setup: Setup) -> Result<Self, Failure> {
         let (commands, receiver) = unbounded_channel();
         let names = commands.clone();
+        let told = Arc::<Told>::default();
+        let tells = Arc::clone(&told);
         let thread = Builder::new()
             .name("events".to_owned())
-            .spawn(move || run(setup, receiver, names))
+            .spawn(move || run(setup, receiver, names, tells))
             .map_err(|error| internal("start the event thread", &error))?;
-        Ok(Self { commands, thread })
+        Ok(Self { commands, thread, told })
+    }
+
+    /// What tracing took from the processes since attach, as far as the events are read.
+    pub(super) fn spent(&self) -> Spent {
+        let of = |ns: &AtomicU64| ns.load(Ordering::Relaxed);
+        let told = &self.told;
+        Spent { ns: of(&told.spent_ns), least_ns: of(&told.least_ns), whole_ns: of(&told.whole_ns) }
+    }
+
+    /// Asks for the addresses of all blocks that live, if they are no more than so many: they come as [`Happening::Held`].
+    pub(super) fn ask_held(&self, most: u64) {
+        let _ = self.commands.send(Command::Held(most));
+    }
+
+    /// Whether the event thread has taken the fact that the probes [go](Fact::LookAway): what it reads from now on it takes
+    /// for seen in part.
+    pub(super) fn knows_away(&self) -> bool {
+        self.told.is_away.load(Ordering::Acquire)
     }
 
     /// Tells a fact. Facts and events reach the pipeline in the order of telling.
@@ -107,10 +161,25 @@ impl Engine {
         let _ = self.commands.send(Command::Sort(sort));
     }
 
-    /// Tells the last fact, writes the live blocks where asked, and waits until all is out.
-    pub(super) fn finish(self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
-        let _ = self.commands.send(Command::Finish(Box::new(end), dump));
-        match self.thread.join() {
+    /// Tells the last fact, and waits until all events before it are read: the probes are needed no more. What comes out of
+    /// them is still to be written, and the live blocks where asked.
+    pub(super) fn finish(self, end: Fact, dump: Option<PathBuf>) -> Ending {
+        let (all_read, until_read) = std::sync::mpsc::channel();
+        let _ = self.commands.send(Command::Finish(Box::new(end), dump, all_read));
+        // Fails when there is nobody left to hold the other side, and that is what is waited for.
+        let _ = until_read.recv();
+        Ending(self.thread)
+    }
+}
+
+/// An event thread that writes what is left.
+#[must_use]
+pub(super) struct Ending(JoinHandle<Result<(), Failure>>);
+
+impl Ending {
+    /// Waits until all is out.
+    pub(super) fn join(self) -> Result<(), Failure> {
+        match self.0.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }
@@ -125,6 +194,7 @@ fn run(
     setup: Setup,
     commands: UnboundedReceiver<Command>,
     names: UnboundedSender<Command>,
+    told: Arc<Told>,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -138,10 +208,11 @@ fn run(
         let _ = names.send(Command::Fact(Box::new(fact)));
     })
     .map_err(|error| internal("start the thread that finds names", &error))?;
-    let Setup { ring, parts } = setup;
+    let Setup { rings, parts } = setup;
     runtime.block_on(async move {
-        let ring = Ring::new(ring).map_err(|error| internal("read the ring buffer", &error))?;
-        thread::EventThread::new(parts, ring, commands, symbolizer).run().await
+        let ring = Ring::new(rings.rings, rings.bytes as usize)
+            .map_err(|error| internal("read the ring buffer", &error))?;
+        thread::EventThread::new(parts, ring, commands, symbolizer, told).run().await
     })
 }
 

@@ -30,6 +30,7 @@ const LOOKS_AFTER_EXEC: [Duration; 5] = [
 impl Supervisor {
     pub(super) fn see_to(&mut self, happening: Happening) {
         match happening {
+            Happening::Held(blocks) => self.samples_begin(blocks.as_deref()),
             Happening::Fork => {
                 if self.children {
                     self.follow_children();
@@ -139,13 +140,15 @@ impl Supervisor {
         let Ok(maps) = process.maps() else { return false };
         let decided = decide_returns(&process, &self.system, &mut self.attacher, self.plain_probes);
         let Ok((returns, _)) = decided else { return false };
-        if watch(&mut self.attacher, pid, index).is_err() {
-            return false;
-        }
-        let mut attached = Attached::default();
+        // Before the tracepoints report on it: a record of a process that is not known would be lost.
         for fact in process_facts(index, &process, &maps, false) {
             self.engine.tell(fact);
         }
+        if watch(&mut self.attacher, pid, index).is_err() {
+            self.engine.tell(Fact::Gone { process: index, t: self.clock.t() });
+            return false;
+        }
+        let mut attached = Attached::default();
         self.under_way.attaching(&self.attacher.programs.losses());
         let found = self.attacher.look(&process, index, returns, &maps, true, &mut attached);
         self.under_way.attached();

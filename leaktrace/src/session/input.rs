@@ -178,6 +178,33 @@ pub enum Fact {
         /// What was found.
         walk: Box<HeapWalkRecord>,
     },
+    /// Calls that were looked at and are not in the records, since attach: by number of the function.
+    Passed {
+        /// The calls.
+        calls: Vec<(u8, u64)>,
+    },
+    /// Of the blocks only samples are told from soon after now on, or others than before, so that no more is taken from the
+    /// target than it may cost. The records have the level at which each was taken.
+    Samples {
+        /// When, in seconds since attach.
+        t: f64,
+        /// The interval of level 1, in bytes.
+        base: u64,
+        /// The level; 0: everything is told.
+        level: u8,
+    },
+    /// The probes on allocations go, so that no more is taken from the target than it may cost.
+    LookAway {
+        /// When, in seconds since attach.
+        t: f64,
+    },
+    /// They stand again.
+    LookAgain {
+        /// When, in seconds since attach.
+        t: f64,
+        /// Until when they count, where they are to go again; they go a little later.
+        until: Option<f64>,
+    },
     /// An interval has passed.
     Tick(Tick),
     /// Something that the reader should know.

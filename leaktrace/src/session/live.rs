@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
-    attach::{Attached, Attacher, Found},
+    attach::{Attached, Attacher, Found, hit_record},
     clock::{Clock, own_cpu_s, wall_time},
     copies::Copies,
     engine::{Engine, Parts, Setup},
@@ -14,9 +14,11 @@ use super::{
     input::Fact,
     js_sites::JsSites,
     launch::Launched,
+    limited::{self, Limited},
     limits::allow_many_files,
     ranking::View,
     recorder::Recorder,
+    repricing::Repricing,
     safety::{NOP5, check_system, copies_stacks, decide_returns, gone, links},
     sinks,
     stack_choice::StackChoice,
@@ -32,7 +34,7 @@ use crate::{
         plan::Returns,
         programs::{Programs, Settings},
     },
-    target::{allocator::DiscoverOptions, find, limit::Limits, process::Process, system::System},
+    target::{allocator::DiscoverOptions, cpus, find, limit::Limits, process::Process, system::System},
 };
 
 /// Traces as the command line asks.
@@ -44,23 +46,12 @@ pub(super) fn run(options: &TraceOptions, general: &GeneralOptions) -> Result<()
 }
 
 async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), Failure> {
-    let launched = match options.target.run.as_slice() {
-        [] => None,
-        command => Some(Launched::start(command)?),
-    };
-    allow_many_files();
-    let pid = match (&launched, options.target.pid, &options.target.comm) {
-        (Some(launched), ..) => launched.pid(),
-        (None, Some(pid), _) => pid,
-        (None, None, Some(name)) => find::by_comm(&name.to_string_lossy())?,
-        (None, None, None) => {
-            return Err(Failure::new(ExitCode::Usage, "no process named: give --pid, --comm or -- COMMAND"));
-        }
-    };
-    if launched.is_some() && options.capture.js_sites {
+    if !options.target.run.is_empty() && options.capture.js_sites {
         let message = "--js-sites needs a process that runs: start the command first, then trace it by --pid";
         return Err(Failure::new(ExitCode::Usage, message));
     }
+    let (launched, pid) = target(options)?;
+    allow_many_files();
     let process = Process::open(pid)?;
     let system = System::read();
     check_system(&system)?;
@@ -70,20 +61,19 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let signals = if options.capture.js_sites { Some(Signals::listen()?) } else { None };
     let js_sites = if options.capture.js_sites { Some(JsSites::start(&process, options)?) } else { None };
 
-    let settings = settings(options, general, &system);
+    let settings = settings(&process, options, general, &system);
     let unwind = how_to_unwind(options, &settings)?;
     let mut programs = Programs::load(&settings)?;
     sinks::log_programs(&mut programs);
-    let (ring, copies) =
-        programs.take_ring().ok_or_else(|| Failure::new(ExitCode::Internal, "the ring buffer is taken"))?;
-    let discover = DiscoverOptions {
-        symbols_prefix: options.capture.symbols_prefix.clone(),
-        object: options.capture.object.clone(),
-        mappings: options.capture.mmap,
-    };
+    let discover = discover_options(options);
     let nop5_is_cheap = system.version.is_some_and(|version| version >= NOP5);
     let mut attacher = Attacher::new(programs, discover, nop5_is_cheap, options.capture.only, unwind);
     let (returns, why) = decide_returns(&process, &system, &mut attacher, options.tuning.plain_probes)?;
+    attacher.calibrate(returns);
+    let (rings, copies) = attacher
+        .programs
+        .take_rings()
+        .ok_or_else(|| Failure::new(ExitCode::Internal, "the ring buffer is taken"))?;
 
     let clock = Clock::start();
     let mut attached = Attached::default();
@@ -104,9 +94,9 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     }
     let mut first = vec![Fact::Start { header: Box::new(header), start_ns: clock.start_ns }];
     first.extend(process_facts(0, &process, &maps, launched.is_some()));
-    first.push(found.costs());
+    first.push(found.costs(&attacher.prices));
     let engine = Engine::start(Setup {
-        ring,
+        rings,
         parts: Parts {
             copies,
             view,
@@ -118,6 +108,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
             first,
         },
     })?;
+    let repricing = Repricing::new(&options.capture, &attacher.prices);
     let mut supervisor = Supervisor {
         attacher,
         engine,
@@ -135,6 +126,8 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
         launched,
         js_sites,
         heap_walk: WalkPlan::of(&options.capture),
+        limited: Limited::of(&options.capture),
+        repricing,
     };
     supervisor.tell_found(0, pid, &found, true);
     supervisor.processes.insert(0, Traced::new(process, returns, attached, None));
@@ -150,6 +143,31 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     supervisor.end(reason, options.view.dump_live.clone())
 }
 
+/// The process that is asked for: started, where a command is given.
+fn target(options: &TraceOptions) -> Result<(Option<Launched>, u32), Failure> {
+    let asked = &options.target;
+    if !asked.run.is_empty() {
+        let launched = Launched::start(&asked.run)?;
+        let pid = launched.pid();
+        return Ok((Some(launched), pid));
+    }
+    match (asked.pid, &asked.comm) {
+        (Some(pid), _) => Ok((None, pid)),
+        (None, Some(name)) => Ok((None, find::by_comm(&name.to_string_lossy())?)),
+        (None, None) => {
+            Err(Failure::new(ExitCode::Usage, "no process named: give --pid, --comm or -- COMMAND"))
+        }
+    }
+}
+
+fn discover_options(options: &TraceOptions) -> DiscoverOptions {
+    DiscoverOptions {
+        symbols_prefix: options.capture.symbols_prefix.clone(),
+        object: options.capture.object.clone(),
+        mappings: options.capture.mmap,
+    }
+}
+
 /// Makes the files that are asked for. Created before anything is attached: a path that cannot be written is no reason to have touched the target.
 fn create_files(options: &TraceOptions) -> Result<Option<Recorder>, Failure> {
     let recording = &options.recording;
@@ -160,6 +178,17 @@ fn create_files(options: &TraceOptions) -> Result<Option<Recorder>, Failure> {
     }
     stacks::create(&options.view.stacks, None)?;
     Ok(recorder)
+}
+
+/// More CPUs share rings: with smaller ones, a thread that allocates alone would fill its own while the reader is kept from
+/// running, and the reader follows no more than some ten CPUs that do nothing but allocate.
+const MOST_RINGS: u32 = 4;
+
+/// As many rings as CPUs may allocate at one time: those that share one wait for its lock.
+fn rings_for(process: &Process, options: &TraceOptions) -> u32 {
+    let is_alone = options.target.run.is_empty() && !options.capture.children;
+    let cpus = if is_alone { cpus::at_once(process.pid) } else { cpus::allowed(process.pid) };
+    cpus.min(MOST_RINGS)
 }
 
 /// A ring for copies of stacks holds some of the largest.
@@ -173,13 +202,20 @@ fn how_to_unwind(options: &TraceOptions, settings: &Settings) -> Result<StackCho
     Ok(StackChoice::new(options.capture.unwind, settings.copies))
 }
 
-fn settings(options: &TraceOptions, general: &GeneralOptions, system: &System) -> Settings {
+fn settings(
+    process: &Process,
+    options: &TraceOptions,
+    general: &GeneralOptions,
+    system: &System,
+) -> Settings {
     let foreign = system.pid_namespace.filter(|namespace| !namespace.is_initial());
     Settings {
         ring_bytes: options.tuning.ring_size,
+        rings: options.tuning.rings.unwrap_or_else(|| rings_for(process, options)),
         max_stacks: options.tuning.max_stacks,
         min_size: options.capture.min_size,
         sample: options.capture.sample,
+        may_sample: limited::samples_from(&options.capture).is_some(),
         mappings: options.capture.mmap,
         copies: options.capture.unwind != Unwind::Fp
             && options.tuning.ring_size >= SMALLEST_RING
@@ -225,10 +261,13 @@ fn header(
             stacks: attached.stacks().to_owned(),
             min_size: options.capture.min_size,
             sample_bytes: options.capture.sample,
-            ring_bytes: u64::from(attacher.programs.ring_bytes()),
+            max_overhead: options.capture.max_overhead.0,
+            ring_bytes: attacher.programs.ring_sizes().all_bytes(),
+            rings: attacher.programs.ring_sizes().count,
             children: options.capture.children,
             mappings: options.capture.mmap,
             v8_only: options.capture.only == Only::V8,
+            hit_ns: Some(hit_record(&attacher.prices)),
         },
         allocators: found.allocator_records(),
         runtimes: found.runtime_records(),

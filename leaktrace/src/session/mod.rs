@@ -2,6 +2,7 @@
 
 mod attach;
 mod backoff;
+mod budget;
 mod classify;
 mod clock;
 mod copies;
@@ -9,11 +10,13 @@ mod doctor;
 mod engine;
 mod fail_on_leak;
 mod follow;
+mod gaze;
 mod heap;
 mod heap_walk;
 mod input;
 mod js_sites;
 mod launch;
+mod limited;
 mod limits;
 mod live;
 mod names;
@@ -23,6 +26,7 @@ mod printer;
 mod ranking;
 mod recorder;
 mod replay;
+mod repricing;
 mod safety;
 pub mod series_file;
 mod sinks;
@@ -54,6 +58,7 @@ use crate::{
 /// The parts of the program that other processes of ours play: called before anything else.
 pub fn play_other_parts() {
     crate::probe::trial::run_child_if_asked();
+    crate::probe::calibration::run_child_if_asked();
     launch::become_command_if_asked();
 }
 

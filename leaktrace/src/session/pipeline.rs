@@ -1,6 +1,7 @@
 //! Inputs in, records out: the state of a whole trace, live or replayed. Pure: what it knows of time, processes and
 //! symbols, it was told.
 
+mod coverage;
 mod figures;
 mod js;
 mod questions;
@@ -21,6 +22,7 @@ use crate::{
 use leaktrace_common::Header as RecordHeader;
 
 use super::{
+    gaze::Gaze,
     input::{Fact, Input, Part, Tick},
     names::Names,
     parts::Parts,
@@ -55,6 +57,7 @@ pub struct Pipeline {
     v8_only: bool,
     t: f64,
     spend: Box<Spend>,
+    gaze: Gaze,
     losses: LossCounts,
     order: OrderCheck,
     announced_loss: u64,
@@ -84,6 +87,7 @@ impl Pipeline {
             v8_only: false,
             t: 0.0,
             spend: Box::default(),
+            gaze: Gaze::default(),
             losses: LossCounts::default(),
             order: OrderCheck::default(),
             announced_loss: 0,
@@ -165,6 +169,10 @@ impl Pipeline {
                 }
                 out.push(Record::HeapWalk(walk.clone()));
             }
+            Fact::Passed { calls } => self.spend.passed(calls),
+            Fact::Samples { base, level, .. } => self.sample(*base, *level),
+            Fact::LookAway { t } => self.look_away(*t),
+            Fact::LookAgain { t, until } => self.look_again(*t, *until),
             Fact::Tick(tick) => self.tick(tick, out),
             Fact::Notice(notice) => out.push(Record::Notice(notice.clone())),
             Fact::Gone { process, t } => self.gone(*process, *t, out),
@@ -178,6 +186,7 @@ impl Pipeline {
         self.start_ns = start_ns;
         self.mappings = header.capture.mappings;
         self.sampling = Sampling::every(header.capture.sample_bytes);
+        self.gaze = Gaze::new(header.capture.min_size == 0);
         self.v8_only = header.capture.v8_only;
         self.header = Some(header.clone());
         out.push(Record::Header(header.clone()));
@@ -207,6 +216,7 @@ impl Pipeline {
     fn new_tracker(&self) -> Tracker {
         let mut tracker = Tracker::new(&self.limits, self.start_ns, self.ids.clone());
         tracker.set_sampling(self.sampling);
+        self.gaze.apply_to(&mut tracker);
         tracker
     }
 
@@ -245,7 +255,7 @@ impl Pipeline {
         let header = event.header();
         self.order.observe(header);
         self.interval += 1;
-        self.spend.record(header.function);
+        self.spend.record(header.function, header.tid);
         let Some(traced) = self.processes.get_mut(&header.process) else {
             self.losses.add(Cause::UnknownProcess, 1);
             return;
@@ -331,10 +341,11 @@ impl Pipeline {
         let losses = self.losses();
         self.announce_losses(&losses, out);
         let overhead = self.overhead(tick);
+        let slowed = self.gaze.slowed();
         for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
             traced.tracker.tick(tick.t);
             traced.observe_v8(tick.t, &self.names);
-            for finding in traced.findings() {
+            for finding in traced.findings(slowed) {
                 out.push(notice(tick.t, traced.pid, finding.level, finding.code, finding.message));
             }
         }
@@ -347,13 +358,14 @@ impl Pipeline {
         self.last_tick = tick.t;
         self.interval = 0;
         self.spend.begin_interval();
+        self.gaze.begin_interval(tick.t);
         self.judge(&losses, out);
     }
 
     fn judge(&mut self, losses: &Losses, out: &mut Vec<Record>) {
         let lost = losses.total as f64;
         let loss_share = lost / (lost + self.events as f64).max(1.0);
-        let moment = Moment { t: self.t, now_ns: self.now_ns(), loss_share };
+        let moment = Moment { t: self.t, now_ns: self.now_ns(), loss_share, slowed: self.gaze.slowed() };
         let was_full = self.verdicts.is_full();
         let told = self.verdicts.tick(moment, &mut self.processes, &self.names);
         out.extend(told.into_iter().map(Record::Verdict));

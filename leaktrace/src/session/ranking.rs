@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use crate::{
     cli::Sort,
-    heap::{Sampling, Site},
+    heap::{Site, Tracker},
     output::record::{SiteKind, SiteSummary, SiteTick},
 };
 
@@ -109,9 +109,8 @@ fn all(traced: &Traced, now_ns: u64) -> Vec<SiteTick> {
     let mapped = mapped.iter().map(|site| (SiteKind::Mapping, site));
     let sampled = traced.tracker.sampled().sites().iter().map(|site| (SiteKind::Js, site));
     let seen = blocks.chain(mapped).chain(sampled).filter(|(_, site)| site.allocs > 0);
-    let sampling = traced.tracker.sampling();
     let figures = |(kind, site): (SiteKind, &Site)| {
-        figures(kind, site, (site.live_bytes, site.live_count), sampling, now_ns)
+        figures(kind, site, (site.live_bytes, site.live_count), &traced.tracker, now_ns)
     };
     seen.map(figures).collect()
 }
@@ -128,7 +127,7 @@ fn older(traced: &Traced, age: Duration, now_ns: u64) -> Vec<SiteTick> {
     old.filter_map(|(kind, old)| {
         let site = tracker.site(old.site)?;
         let kind = if kind == SiteKind::Heap { kind_of_blocks(traced, site.id) } else { kind };
-        Some(figures(kind, site, (old.live_bytes, old.live_count), tracker.sampling(), now_ns))
+        Some(figures(kind, site, (old.live_bytes, old.live_count), tracker, now_ns))
     })
     .collect()
 }
@@ -146,22 +145,24 @@ fn figures(
     kind: SiteKind,
     site: &Site,
     (live_bytes, live_count): (u64, u64),
-    sampling: Option<Sampling>,
+    tracker: &Tracker,
     now_ns: u64,
 ) -> SiteTick {
-    // Mappings are all seen.
-    let sampling = sampling.filter(|_| kind == SiteKind::Heap);
-    let [all_live, allocs, frees] = match sampling {
-        Some(_) => site.estimate.counts(),
-        None => [site.live_count, site.allocs, site.frees],
+    // Mappings are all seen; blocks from before are found all, and go out of sight with the others.
+    let is_estimated = match kind {
+        SiteKind::Heap => tracker.is_estimated(),
+        SiteKind::BeforeAttach => tracker.slices_since().is_some(),
+        SiteKind::Mapping | SiteKind::Js => false,
     };
+    let [all_live, allocs, frees] =
+        if is_estimated { site.estimate.counts() } else { [site.live_count, site.allocs, site.frees] };
     // Of old blocks only, those that they stand for are taken to be as large as the others.
     let live = if live_count == site.live_count {
         all_live
     } else {
         (all_live as f64 * live_count as f64 / site.live_count.max(1) as f64).round() as u64
     };
-    let interval = sampling.map(|sampling| site.estimate.interval(live_bytes, live_count, sampling));
+    let interval = tracker.interval_of(&site.estimate, live_bytes, live_count).filter(|_| is_estimated);
     let age = now_ns.saturating_sub(site.first_seen_ns) as f64 / 1e9;
     SiteTick {
         site: site.id,
@@ -173,8 +174,8 @@ fn figures(
         frees,
         growth_bytes_per_s: None,
         age_s: (age * 1e3).round() / 1e3,
-        estimated: kind == SiteKind::Js || sampling.is_some(),
-        samples: sampling.map(|_| live_count),
+        estimated: kind == SiteKind::Js || is_estimated,
+        samples: is_estimated.then_some(live_count),
         live_bytes_ci95: interval,
         isolate: None,
     }

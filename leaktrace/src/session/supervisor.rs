@@ -20,6 +20,8 @@ use super::{
     input::{Child, Fact, ProcessUsage, Tick},
     js_sites::{self, JsSites},
     launch::Launched,
+    limited::Limited,
+    repricing::Repricing,
     sinks::Wish,
     under_way::UnderWay,
     v8::Heaps,
@@ -93,6 +95,9 @@ pub(super) struct Supervisor {
     pub(super) js_sites: Option<JsSites>,
     /// Heaps of the C library are read, too.
     pub(super) heap_walk: Option<WalkPlan>,
+    /// What the run may cost.
+    pub(super) limited: Option<Limited>,
+    pub(super) repricing: Repricing,
 }
 
 /// The signals that end a trace.
@@ -134,6 +139,7 @@ impl Supervisor {
         let mut lives = tokio::time::interval(Duration::from_millis(50));
         lives.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            let budget_due = self.budget_due().unwrap_or(end + far);
             let next_look = self.looks.iter().map(|(at, _)| *at).min().unwrap_or(end + far);
             tokio::select! {
                 biased;
@@ -146,6 +152,7 @@ impl Supervisor {
                 },
                 () = sleep_until(end) => return Ok(EndReason::Duration),
                 Some(happening) = happened.recv() => self.see_to(happening),
+                () = sleep_until(budget_due) => self.keep_budget(),
                 Some(event) = next_of(&mut self.js_sites) => self.tell_js(event),
                 () = sleep_until(next_look) => self.look_again(),
                 _ = ticks.tick() => self.tick(),
@@ -153,6 +160,7 @@ impl Supervisor {
                     if self.under_way.may_come() {
                         self.under_way.look(&self.attacher.programs.losses());
                     }
+                    self.reprice();
                     if self.bury() { return Ok(EndReason::TargetExited) }
                 }
             }
@@ -161,7 +169,8 @@ impl Supervisor {
 
     /// Tells what a look brought; the first look's allocators stand in the header.
     pub(super) fn tell_found(&mut self, index: u16, pid: u32, found: &Found, is_first: bool) {
-        self.engine.tell(found.costs());
+        self.engine.tell(found.costs(&self.attacher.prices));
+        self.repricing.placed(&found.probes);
         self.functions.extend(found.probes.iter().map(|probe| probe.cookie.function));
         if let Some(kind) = found.in_charge {
             self.engine.tell(Fact::Rounding { process: index, rounding: rounding(kind) });
@@ -268,7 +277,7 @@ impl Supervisor {
     }
 
     /// Calls that the programs looked at and did not tell.
-    fn passed(&self) -> Vec<(u8, u64)> {
+    pub(super) fn passed(&self) -> Vec<(u8, u64)> {
         let passed =
             self.functions.iter().map(|&function| (function, self.attacher.programs.passed(function)));
         passed.filter(|(_, calls)| *calls > 0).collect()
@@ -308,13 +317,14 @@ impl Supervisor {
         let tick = self.observe();
         let own_peak_rss_bytes = own_peak_rss_bytes();
         let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };
-        let finished = self.engine.finish(end, dump);
+        let ending = self.engine.finish(end, dump);
+        // The target is let go before anything is written: whoever reads it may be slow, or a terminal that is no more.
         let mut all = Attached::default();
         for traced in self.processes.into_values() {
             all.absorb(traced.attached);
         }
         all.detach_now();
-        finished
+        ending.join()
     }
 }
 

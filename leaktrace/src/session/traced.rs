@@ -107,7 +107,9 @@ impl Traced {
     }
 
     /// What the figures of this tick show that the live blocks do not.
-    pub(super) fn findings(&mut self) -> Vec<Finding> {
+    ///
+    /// Where the trace looks in slices, growth may be so many times what is estimated of it: `slowed`.
+    pub(super) fn findings(&mut self, slowed: f64) -> Vec<Finding> {
         // Where no allocation is traced, that none is seen is no finding.
         let Some(usage) = self.usage.as_ref().filter(|_| !self.v8.is_only()) else { return Vec::new() };
         let (totals, mapped) = (self.tracker.totals(), self.tracker.mappings().totals());
@@ -117,10 +119,11 @@ impl Traced {
             .iter()
             .map(|child| ChildUsage { pid: child.pid, comm: &child.comm, rss_bytes: child.rss_bytes })
             .collect();
+        let unseen = self.tracker.grown_in_slices().map_or(0.0, |(_, given)| given.max(0.0) * (slowed - 1.0));
         let now = Observed {
             rss_bytes: usage.rss_bytes,
             anon_bytes: usage.split.anon_bytes,
-            live_bytes: self.held_bytes().saturating_add(self.v8.grown_bytes()),
+            live_bytes: self.held_bytes().saturating_add(self.v8.grown_bytes()).saturating_add(unseen as u64),
             events: totals.allocs.saturating_add(totals.unknown_frees).saturating_add(mapped.maps),
             runtimes: &runtimes,
             untraced_children: &children,

@@ -3,6 +3,7 @@
 //! Everything here reads what the target controls: names, paths and files are bounded and never trusted.
 
 pub mod allocator;
+pub mod cpus;
 pub mod elf;
 pub mod find;
 pub mod glibc;
@@ -14,6 +15,7 @@ pub mod pages;
 pub mod process;
 pub mod resident;
 pub mod runtime;
+pub mod sched;
 mod status;
 pub mod system;
 pub mod usage;

@@ -14,6 +14,8 @@ pub struct Circumstances {
     pub sampled_share: f64,
     /// Standard error of the last value, in bytes, where it is estimated from samples; else 0.
     pub error_bytes: f64,
+    /// By what growth may have to be multiplied, at least and at most, where the subject is slowed while it is looked at.
+    pub pace: Option<(f64, f64)>,
     /// Memory grows of which the traced blocks explain less than half: never `bounded`.
     pub has_unexplained_growth: bool,
     /// Growth of the resident set ÷ growth of the process's live bytes, over the same time; where both are known.
@@ -34,6 +36,7 @@ impl Default for Circumstances {
             loss_share: 0.0,
             sampled_share: 1.0,
             error_bytes: 0.0,
+            pace: None,
             has_unexplained_growth: false,
             rss_agreement: None,
             accounted_share: None,

@@ -7,6 +7,8 @@ use super::statistics::{deviation, median, quantile};
 
 /// More points than this are thinned out.
 const MOST_POINTS: usize = 1024;
+/// What lies so near below the edge of a span, in spans, lies on it.
+const EDGE: f64 = 1e-9;
 /// Up to this many points are their own blocks.
 const MOST_BLOCKS: usize = 56;
 
@@ -152,7 +154,8 @@ pub(super) fn blocks(points: &[Point]) -> Vec<Point> {
     let (start, end) =
         (points.first().map_or(0.0, |point| point.0), points.last().map_or(1.0, |point| point.0));
     let scale = number as f64 / (end - start).max(f64::MIN_POSITIVE);
-    let of = |t: f64| (((t - start) * scale) as usize).min(number - 1);
+    // At even times some lie on the very edge of a span: the last digit, and so the unit of time, must not choose for them.
+    let of = |t: f64| (((t - start) * scale + EDGE) as usize).min(number - 1);
     let groups = points.chunk_by(|a, b| of(a.0) == of(b.0));
     let middle = |group: &[Point]| {
         let (mut times, mut heights): (Vec<f64>, Vec<f64>) = group.iter().copied().unzip();

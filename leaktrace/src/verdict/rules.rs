@@ -49,6 +49,7 @@ pub(super) fn apply(judgement: &mut Judgement, age_s: f64, circumstances: &Circu
         judgement.evidence.insert(0, Evidence { name: "unexplained_growth".to_owned(), value: 1.0, says });
     }
     widen_by_sampling(judgement, age_s, circumstances.error_bytes);
+    widen_by_pace(judgement, circumstances.pace);
     doubt_the_small(judgement, age_s, circumstances.noise_bytes);
     be_patient(judgement, age_s, circumstances.patience_s);
     judgement.confidence =
@@ -74,6 +75,20 @@ fn widen_by_sampling(judgement: &mut Judgement, age_s: f64, error_bytes: f64) {
         judgement.confidence = judgement.confidence.min(0.5);
     }
     judgement.evidence.push(Evidence { name: "sampling".to_owned(), value: error_bytes, says });
+}
+
+/// What is slowed while it is looked at may grow faster than it seems, by a factor that is known to be within bounds.
+fn widen_by_pace(judgement: &mut Judgement, pace: Option<(f64, f64)>) {
+    let is_sound = |(least, most): &(f64, f64)| (1e-3..=1.0).contains(least) && (1.0..=1e3).contains(most);
+    let Some((least, most)) = pace.filter(is_sound) else { return };
+    let Some(growth) = judgement.growth.as_mut().filter(|growth| growth.bytes_per_s > 0.0) else { return };
+    let (low, high) = growth.ci95;
+    growth.ci95 = (if low > 0.0 { low * least } else { low }, (high * most).min(f64::MAX));
+    let (slowest, fastest) = (growth.ci95.0 / 1024.0, growth.ci95.1 / 1024.0);
+    let says = format!(
+        "looked at in slices of time, and slowed meanwhile: it may be {slowest:.0} to {fastest:.0} KiB/s"
+    );
+    judgement.evidence.push(Evidence { name: "slices".to_owned(), value: most / least, says });
 }
 
 fn lower_by_losses(judgement: &mut Judgement, circumstances: &Circumstances) {

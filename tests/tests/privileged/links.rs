@@ -1,21 +1,19 @@
 //! The kinds of kernel link: each is exact, and each comes and goes under a target at work without a trace.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
-
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use leaktrace_tests::{Build, Language, Leaktrace, Totals, Victim, altered_code};
 
 use crate::Case;
 use crate::exactness::compare_with;
+use crate::verdicts::soak_time;
 
 pub(crate) const CASES: &[Case] = &[
     ("links::perf_is_exact", || exact("perf", "perf")),
     ("links::multi_is_exact", || exact("multi", "uprobe_multi")),
     ("links::session_is_exact", || exact("session", "uprobe_session")),
-    ("links::session_comes_and_goes", || come_and_go("session", 8)),
-    ("links::multi_comes_and_goes", || come_and_go("multi", 8)),
-    ("links::perf_comes_and_goes", || come_and_go("perf", 2)),
+    ("links::session_comes_and_goes", || come_and_go("session", 8, 1000)),
+    ("links::multi_comes_and_goes", || come_and_go("multi", 8, 1000)),
+    ("links::perf_comes_and_goes", || come_and_go("perf", 2, 50)),
 ];
 
 fn exact(asked: &str, told: &str) -> Result<()> {
@@ -28,26 +26,15 @@ fn exact(asked: &str, told: &str) -> Result<()> {
 }
 
 /// Attached and detached while eight threads of the target allocate: it lives, its blocks are whole, its code is the
-/// file's again. `cargo xtask soak` does the same for minutes.
-fn come_and_go(links: &str, cycles: u32) -> Result<()> {
+/// file's again. `cargo xtask soak` does it more often.
+fn come_and_go(links: &str, cycles: u32, soak_cycles: u32) -> Result<()> {
+    let cycles = if soak_time()?.is_some() { soak_cycles } else { cycles };
     let mut victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?;
     let pid = victim.pid();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let work = scope.spawn(|| {
-            let mut seed = 1;
-            while !is_over.load(Relaxed) {
-                victim.go(2000, seed, 8)?;
-                seed += 1;
-            }
-            anyhow::Ok(seed)
-        });
-        let traced = (0..cycles)
-            .try_for_each(|cycle| cycle_once(pid, links).with_context(|| format!("cycle {cycle}")));
-        is_over.store(true, Relaxed);
-        let worked = work.join().map_err(|_| anyhow!("the victim's thread panicked"))?;
-        traced.and(worked.context("the victim").map(|_| ()))
+    victim.go_while(2000, 8, || {
+        (0..cycles).try_for_each(|cycle| cycle_once(pid, links).with_context(|| format!("cycle {cycle}")))
     })?;
+    println!("{links}: attached and detached {cycles} times");
     ensure!(altered_code(pid)?.is_empty(), "probes stayed behind");
     ensure!(victim.quit()?.success(), "the victim found its blocks damaged");
     Ok(())

@@ -7,6 +7,7 @@
 
 mod accuracy;
 mod allocators;
+mod budget;
 mod command;
 mod containers;
 mod exactness;
@@ -16,10 +17,13 @@ mod heap_walk;
 mod javascript;
 mod links;
 mod mappings;
+mod prices;
 mod programs;
+mod rings;
 mod sampling;
 mod stacks;
 mod survival;
+mod terminal;
 mod trees;
 mod v8;
 mod verdicts;
@@ -47,14 +51,18 @@ fn main() {
         exactness::CASES,
         links::CASES,
         sampling::CASES,
+        budget::CASES,
+        prices::CASES,
         &stacks::CASES.concat(),
         mappings::CASES,
         allocators::CASES,
         survival::CASES,
         programs::CASES,
+        rings::CASES,
         trees::CASES,
         containers::CASES,
         failures::CASES,
+        terminal::CASES,
         command::CASES,
         exports::CASES,
         accuracy::CASES,
@@ -65,7 +73,9 @@ fn main() {
         cases.extend(group);
     }
     let javascript = javascript::CASES.concat();
-    let waiting = [verdicts::CASES.concat(), v8::waiting(), heap_walk::WAITING.to_vec()].concat();
+    let waiting =
+        [verdicts::CASES.concat(), v8::waiting(), heap_walk::WAITING.to_vec(), budget::WAITING.to_vec()]
+            .concat();
     let root = rustix::process::geteuid().is_root();
     if !root && !arguments.list {
         println!(

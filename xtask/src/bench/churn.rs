@@ -19,6 +19,8 @@ const DEPTH: &str = "8";
 struct Sample {
     variant: Variant,
     ns_per_pair: f64,
+    /// Of CPU time, which is what the tracer tells.
+    cpu_ns_per_pair: f64,
     pairs: u64,
     account: Account,
 }
@@ -30,11 +32,17 @@ pub(super) fn run(
     threads: &[u32],
     (rounds, seconds): (u32, u32),
 ) -> Result<()> {
-    const MEASURED: [Variant; 5] =
-        [Variant::Untraced, Variant::Leaktrace, Variant::Multi, Variant::Sampled, Variant::Bcc];
+    const MEASURED: [Variant; 6] = [
+        Variant::Untraced,
+        Variant::Leaktrace,
+        Variant::Multi,
+        Variant::OneRing,
+        Variant::Sampled,
+        Variant::Bcc,
+    ];
     let mut cost = Table::new(
         format!("{name}: ns per malloc+free pair, medians of {rounds} rounds of {seconds} s"),
-        &["threads", "tracer", "ns", "added", "of the bcc shape's", "lost"],
+        &["threads", "tracer", "ns", "added", "of bcc's", "CPU added", "of bcc's", "lost", "told/seen"],
     );
     let mut account = Table::new(
         format!("{name}: what the tracers say of themselves"),
@@ -54,6 +62,11 @@ pub(super) fn run(
         let ns = |variant| middle(variant, |sample| sample.ns_per_pair);
         let base = ns(Variant::Untraced);
         let added = |variant| ns(variant).zip(base).map(|(traced, base)| traced - base);
+        let cpu_ns = |variant| middle(variant, |sample| sample.cpu_ns_per_pair);
+        let added_cpu =
+            |variant| cpu_ns(variant).zip(cpu_ns(Variant::Untraced)).map(|(traced, base)| traced - base);
+        // A pair is two calls. The tracers that are compared do not tell.
+        let told = |variant| middle(variant, |sample| 2.0 * sample.account.told_ns).filter(|ns| *ns > 0.0);
         for variant in MEASURED {
             let is_traced = variant != Variant::Untraced;
             cost.row(vec![
@@ -62,7 +75,10 @@ pub(super) fn run(
                 number(ns(variant)),
                 number(added(variant).filter(|_| is_traced)),
                 ratio(added(variant).filter(|_| is_traced), added(Variant::Bcc)),
+                number(added_cpu(variant).filter(|_| is_traced)),
+                ratio(added_cpu(variant).filter(|_| is_traced), added_cpu(Variant::Bcc)),
                 losses(&samples, variant, |sample| sample.account.lost).to_string(),
+                ratio(told(variant), added_cpu(variant)),
             ]);
         }
         let events = middle(Variant::Leaktrace, |sample| sample.account.events as f64);
@@ -112,8 +128,9 @@ fn sample(
             bail!("churn under {variant:?} ended with {status}");
         }
         let account = tracer.map_or(Ok(Account::default()), Tracer::finish)?;
-        let (pairs, ns_per_pair) = parse(line).with_context(|| format!("churn printed: {line}"))?;
-        Ok(Sample { variant, ns_per_pair, pairs, account })
+        let (pairs, ns_per_pair, cpu_ns_per_pair) =
+            parse(line).with_context(|| format!("churn printed: {line}"))?;
+        Ok(Sample { variant, ns_per_pair, cpu_ns_per_pair, pairs, account })
     })
 }
 
@@ -145,18 +162,20 @@ pub(super) fn traced<T>(
     result
 }
 
-/// Pairs and ns per pair in `pairs N ns_per_pair X threads …`.
-fn parse(line: &str) -> Option<(u64, f64)> {
+/// Pairs and ns per pair in `pairs N ns_per_pair X cpu_ns_per_pair Y threads …`.
+fn parse(line: &str) -> Option<(u64, f64, f64)> {
     let mut words = line.split_whitespace();
     let mut after = |name| words.find(|word| *word == name).and_then(|_| words.next());
-    Some((after("pairs")?.parse().ok()?, after("ns_per_pair")?.parse().ok()?))
+    let pairs = after("pairs")?.parse().ok()?;
+    Some((pairs, after("ns_per_pair")?.parse().ok()?, after("cpu_ns_per_pair")?.parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn churns_line_is_read() {
-        assert_eq!(super::parse("pairs 1000 ns_per_pair 31.50 threads 31.00 32.00\n"), Some((1000, 31.5)));
+        let line = "pairs 1000 ns_per_pair 31.50 cpu_ns_per_pair 30.25 threads 31.00 32.00\n";
+        assert_eq!(super::parse(line), Some((1000, 31.5, 30.25)));
         assert_eq!(super::parse("ready 12\n"), None);
     }
 }

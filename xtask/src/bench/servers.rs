@@ -30,6 +30,8 @@ pub(super) fn table(rounds: u32) -> Table {
             "kept",
             "sampled",
             "kept",
+            "budget 5%",
+            "kept",
             "bcc shape",
             "kept",
             "events",
@@ -89,6 +91,10 @@ fn measure(
         for variant in Variant::ALL {
             eprintln!("{name}, round {round} of {rounds}: {variant:?}");
             let tracer = Tracer::attach(variant, programs.root, &programs.leaktrace, server.pid())?;
+            if variant == Variant::Budget {
+                // Everything is traced until the first window is over.
+                load()?;
+            }
             let requests_per_s = load()?;
             let account = tracer.map_or(Ok(Account::default()), Tracer::detach)?;
             samples.push(Sample { variant, requests_per_s, account });
@@ -108,6 +114,8 @@ fn measure(
         ratio(rate(Variant::Leaktrace), base),
         number(rate(Variant::Sampled)),
         ratio(rate(Variant::Sampled), base),
+        number(rate(Variant::Budget)),
+        ratio(rate(Variant::Budget), base),
         number(rate(Variant::Bcc)),
         ratio(rate(Variant::Bcc), base),
         number(middle(Variant::Leaktrace, |sample| sample.account.events as f64)),

@@ -14,6 +14,9 @@ use super::bcc;
 use crate::command::Cmd;
 use crate::privilege::Root;
 
+/// Without a limit on what tracing may cost.
+const UNLIMITED: [&str; 2] = ["--max-overhead", "none"];
+
 /// How long a tracer may take to attach or to end. bpftrace takes seconds to detach.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -22,12 +25,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) enum Variant {
     /// No tracer.
     Untraced,
-    /// leaktrace with its defaults.
+    /// leaktrace that traces everything, whatever it costs.
     Leaktrace,
     /// leaktrace with uprobe_multi links in the place of sessions.
     Multi,
+    /// leaktrace with one ring, whatever the number of CPUs.
+    OneRing,
     /// leaktrace that takes one allocation in about 512 KiB.
     Sampled,
+    /// leaktrace that may take a twentieth of a CPU.
+    Budget,
     /// The shape of bcc's memleak.
     Bcc,
     /// The same, and at its end it prints the stacks of the blocks that are left.
@@ -38,7 +45,8 @@ pub(crate) enum Variant {
 
 impl Variant {
     /// In the order in which a round runs them.
-    pub(crate) const ALL: [Self; 4] = [Self::Untraced, Self::Leaktrace, Self::Sampled, Self::Bcc];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Untraced, Self::Leaktrace, Self::Sampled, Self::Budget, Self::Bcc];
 }
 
 /// What a tracer says of its own run.
@@ -54,6 +62,8 @@ pub(crate) struct Account {
     pub(crate) peak_rss_bytes: u64,
     /// The share of a CPU that its probes take by its own estimate: hits × cost of their class, mean of its ticks.
     pub(crate) target_share: f64,
+    /// Nanoseconds that a call costs the target by the same estimate; 0 where none was seen.
+    pub(crate) told_ns: f64,
 }
 
 /// A tracer at work.
@@ -71,9 +81,17 @@ impl Tracer {
     pub(crate) fn attach(variant: Variant, root: Root, leaktrace: &Path, pid: u32) -> Result<Option<Self>> {
         let command = match variant {
             Variant::Untraced => return Ok(None),
-            Variant::Leaktrace => leaktrace_with(root, leaktrace, pid, &[]),
-            Variant::Multi => leaktrace_with(root, leaktrace, pid, &["--links", "multi"]),
-            Variant::Sampled => leaktrace_with(root, leaktrace, pid, &["--sample", "512KiB"]),
+            Variant::Leaktrace => leaktrace_with(root, leaktrace, pid, &UNLIMITED),
+            Variant::Multi => {
+                leaktrace_with(root, leaktrace, pid, &[&UNLIMITED[..], &["--links", "multi"]].concat())
+            }
+            Variant::OneRing => {
+                leaktrace_with(root, leaktrace, pid, &[&UNLIMITED[..], &["--rings", "1"]].concat())
+            }
+            Variant::Sampled => {
+                leaktrace_with(root, leaktrace, pid, &[&UNLIMITED[..], &["--sample", "512KiB"]].concat())
+            }
+            Variant::Budget => leaktrace_with(root, leaktrace, pid, &["--max-overhead", "5%"]),
             Variant::V8Only => leaktrace_with(root, leaktrace, pid, &["--only", "v8"]),
             Variant::Bcc | Variant::BccStacks => root
                 .command("env")
@@ -117,9 +135,12 @@ impl Tracer {
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let attached = match self.variant {
                 Variant::Untraced => true,
-                Variant::Leaktrace | Variant::Multi | Variant::Sampled | Variant::V8Only => {
-                    line.contains("\"type\":\"tick\"")
-                }
+                Variant::Leaktrace
+                | Variant::Multi
+                | Variant::OneRing
+                | Variant::Sampled
+                | Variant::Budget
+                | Variant::V8Only => line.contains("\"type\":\"tick\""),
                 Variant::Bcc | Variant::BccStacks => line == "attached",
             };
             if attached {
@@ -135,9 +156,12 @@ impl Tracer {
         let printed = self.output()?;
         match variant {
             Variant::Untraced => Ok(Account::default()),
-            Variant::Leaktrace | Variant::Multi | Variant::Sampled | Variant::V8Only => {
-                leaktrace_account(&printed)
-            }
+            Variant::Leaktrace
+            | Variant::Multi
+            | Variant::OneRing
+            | Variant::Sampled
+            | Variant::Budget
+            | Variant::V8Only => leaktrace_account(&printed),
             Variant::Bcc | Variant::BccStacks => {
                 let seen = bcc::parse(&printed);
                 Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
@@ -202,6 +226,7 @@ fn leaktrace_account(printed: &str) -> Result<Account> {
         cpu_s: summary["own_cpu_s"].as_f64().unwrap_or(0.0),
         peak_rss_bytes: summary["own_peak_rss_bytes"].as_u64().unwrap_or(0),
         target_share: mean_share(printed),
+        told_ns: told_ns(printed),
     })
 }
 
@@ -211,6 +236,18 @@ fn mean_share(printed: &str) -> f64 {
     let ticks = ticks.filter(|record| record["type"] == "tick").skip(1);
     let shares: Vec<f64> = ticks.filter_map(|tick| tick["overhead"]["target_cpu_share"].as_f64()).collect();
     if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
+}
+
+/// What the ticks tell of cost, over the calls that they tell of: those with a record, and those without.
+fn told_ns(printed: &str) -> f64 {
+    let ticks = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let (mut share, mut calls) = (0.0, 0.0);
+    for tick in ticks.filter(|record| record["type"] == "tick") {
+        let number = |name: &str| tick["overhead"][name].as_f64().unwrap_or(0.0);
+        share += number("target_cpu_share");
+        calls += number("events_per_s") + number("passed_per_s");
+    }
+    if calls > 0.0 { share * 1e9 / calls } else { 0.0 }
 }
 
 /// A server of a bench, ended when dropped.
@@ -274,10 +311,13 @@ mod tests {
     fn the_summary_is_the_account() {
         let printed = concat!(
             "{\"type\":\"tick\"}\n",
+            "{\"type\":\"tick\",\"overhead\":{\"target_cpu_share\":0.5,\"events_per_s\":4e5,\"passed_per_s\":1e5}}\n",
             "{\"type\":\"summary\",\"events\":9,\"losses\":{\"total\":2},\"own_cpu_s\":0.5,\"own_peak_rss_bytes\":7}\n"
         );
         let account = leaktrace_account(printed).unwrap();
-        assert_eq!(account, Account { events: 9, lost: 2, cpu_s: 0.5, peak_rss_bytes: 7, target_share: 0.0 });
+        let expected =
+            Account { events: 9, lost: 2, cpu_s: 0.5, peak_rss_bytes: 7, target_share: 0.5, told_ns: 1000.0 };
+        assert_eq!(account, expected);
         assert!(leaktrace_account("{\"type\":\"tick\"}\n").is_err());
     }
 }

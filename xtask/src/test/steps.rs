@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`.
 
-use std::fs;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -60,15 +60,19 @@ pub(super) fn compilation(state: &mut State) -> Result<Outcome> {
     Ok(Outcome::passed())
 }
 
+/// From where property tests draw their cases: the same in each run, unless another is given.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 /// Every test that needs no privileges. One of them compares the generated files with the committed ones.
 pub(super) fn unprivileged_tests(state: &mut State) -> Result<Outcome> {
     let Some(tests) = &state.tests else { return Ok(not_compiled()) };
     let mut counts = Counts::default();
+    let seed = env::var(PROPERTY_SEED).unwrap_or_else(|_| "20261128".to_owned());
+    println!("{PROPERTY_SEED}={seed}");
     for program in tests.programs.iter().filter(|program| !program.is_privileged()) {
         println!("running {} of {}", program.name, program.package.display());
-        let command =
-            Cmd::new(&program.path).dir(&program.package).env("CARGO_MANIFEST_DIR", &program.package);
-        counts.add(count(command)?);
+        let command = Cmd::new(&program.path).dir(&program.package);
+        counts.add(count(command.env("CARGO_MANIFEST_DIR", &program.package).env(PROPERTY_SEED, &seed))?);
     }
     counts.add(count(workspace::cargo().arg("test").args(TEST_SELECTION).arg("--doc"))?);
     Ok(Outcome::Counted(counts))

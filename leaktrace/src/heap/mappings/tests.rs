@@ -440,10 +440,10 @@ fn sites_of_mappings_have_a_past_as_those_of_blocks_have() {
         let (length, protection, flags) = (PAGE, READ_WRITE, MAP_ANONYMOUS);
         let stack = 5;
         tracker.apply(&Event::Map { header, address, length, stack, protection, flags }, &|_| true);
-        tracker
-            .apply(&Event::Allocation { header, address: 16 + u64::from(second), size: 10, stack }, &|_| {
-                true
-            });
+        tracker.apply(
+            &Event::Allocation { header, address: 16 + u64::from(second), size: 10, level: 0, stack },
+            &|_| true,
+        );
         tracker.tick(f64::from(second + 1));
         let due = tracker.candidates(f64::from(second + 1), 8);
         for &id in &due {

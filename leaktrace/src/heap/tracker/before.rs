@@ -116,7 +116,8 @@ impl Tracker {
             return false;
         }
         for block in blocks.iter().filter(|block| !freed.contains(&block.address)) {
-            let loose = Loose { address: block.address, size: block.usable, site, birth: 0, tid: 0 };
+            let loose =
+                Loose { address: block.address, size: block.usable, site, birth: 0, tid: 0, level: 0 };
             self.find(&loose, now_ns);
         }
         self.before.freed = Freed::Known(freed);
@@ -160,6 +161,9 @@ impl Tracker {
         self.totals.found_bytes = self.totals.found_bytes.saturating_add(block.size);
         self.totals.add_live(block.size);
         self.before.sizes.add(block.size);
+        if let Some(glimpses) = &mut self.glimpses {
+            glimpses.found(block);
+        }
         if let Some(site) = self.sites.get_mut(block.site) {
             site.allocated(block.size, block.birth, now_ns);
         }

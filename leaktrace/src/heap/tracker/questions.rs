@@ -3,6 +3,7 @@
 use super::Tracker;
 use crate::heap::block::{BIRTH_UNIT_NS, Block};
 use crate::heap::facts::{SiteFacts, site_facts};
+use crate::heap::sampling::Estimate;
 
 /// Live blocks of a site above an age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,16 +20,24 @@ impl Tracker {
     /// Live blocks, allocations and frees: as counted, or as estimated from samples.
     pub fn counts(&self) -> [u64; 3] {
         let totals = &self.totals;
-        match self.sampling {
-            Some(_) => totals.estimate.counts(),
-            None => [totals.live_count, totals.allocs, totals.frees],
+        if self.is_estimated() {
+            return totals.estimate.counts();
         }
+        [totals.live_count, totals.allocs, totals.frees]
     }
 
-    /// An interval that holds the live bytes 19 times of 20, where samples are taken.
+    /// An interval that holds the live bytes 19 times of 20, where they are estimated.
     pub fn interval(&self) -> Option<(u64, u64)> {
         let totals = &self.totals;
-        Some(totals.estimate.interval(totals.live_bytes, totals.live_count, self.sampling?))
+        self.interval_of(&totals.estimate, totals.live_bytes, totals.live_count)
+    }
+
+    /// The same for live bytes of a site that are estimated from so many blocks.
+    pub fn interval_of(&self, estimate: &Estimate, live_bytes: u64, blocks: u64) -> Option<(u64, u64)> {
+        if self.glimpses.is_some() {
+            return Some(estimate.normal_interval(live_bytes));
+        }
+        Some(estimate.interval(live_bytes, blocks, self.sampling?))
     }
 
     /// Recent growth of a site's live bytes, bytes a second; `None` until it was among those with a full history, the
@@ -63,7 +72,11 @@ impl Tracker {
     /// What became of the blocks of a site up to `now_ns`; `None` where there is no such site.
     pub fn site_facts(&self, id: u32, now_ns: u64) -> Option<SiteFacts> {
         let now = now_ns.saturating_sub(self.start_ns) as f64 / BIRTH_UNIT_NS as f64;
-        Some(site_facts(self.site(id)?, now))
+        let site = self.site(id)?;
+        let facts = site_facts(site, now);
+        // Mappings and objects of JavaScript are never out of sight.
+        let glimpsed = self.sites.index_of(id).and_then(|_| self.glimpsed_facts(site, &facts));
+        Some(glimpsed.unwrap_or(facts))
     }
 
     /// Recent growth of the process's live bytes, bytes a second; `None` before the third tick.

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::draw::{Palette, labelled};
 use super::model::{HeapUse, Model, Totals};
 use crate::output::escape::{cut_end, visible, width as columns};
-use crate::output::record::{Capture, Level, Mapped, Notice};
+use crate::output::record::{Capture, CaptureMode, Level, Mapped, Notice};
 use crate::output::v8_record::IsolateTick;
 use crate::output::{summary, text};
 
@@ -26,8 +26,7 @@ pub(super) fn lines(model: &Model, width: usize, height: usize) -> Vec<Line<'sta
         lines.push(Line::raw(cut_end(" waiting for the first figures …", width)));
         return lines;
     }
-    let is_estimated = data.header.as_ref().is_some_and(|header| header.capture.sample_bytes > 0);
-    lines.push(live(&totals, is_estimated, palette, width));
+    lines.push(live(&totals, palette, width));
     if let Some(mapped) = &totals.mapped {
         lines.push(mappings(mapped, width));
     }
@@ -113,7 +112,8 @@ fn mode(capture: &Capture) -> String {
     mode
 }
 
-fn live(totals: &Totals, is_estimated: bool, palette: Palette, width: usize) -> Line<'static> {
+fn live(totals: &Totals, palette: Palette, width: usize) -> Line<'static> {
+    let is_estimated = totals.mode != CaptureMode::Everything;
     let mut line = labelled("live", if is_estimated { "about " } else { "" }, Style::new(), width);
     line.push_span(Span::styled(text::bytes(totals.live_bytes), Palette::strong()));
     line.push_span(Span::raw(format!(" in {} blocks", text::count(totals.live_count))));
@@ -209,7 +209,12 @@ fn cost(totals: &Totals, width: usize) -> Line<'static> {
     let own = text::share(totals.own_cpu_share);
     let memory = text::bytes(totals.own_rss_bytes);
     let events = text::per_second(totals.events_per_s);
-    let short = format!("process {target} of a CPU; leaktrace {own}, {memory}");
+    let part = match (totals.mode, totals.sample_bytes) {
+        (CaptureMode::Slices, _) => format!(", looked at {} of the time", text::share(totals.watched_share)),
+        (CaptureMode::Samples, Some(bytes)) => format!(", a sample in {}", text::bytes(bytes)),
+        (CaptureMode::Everything | CaptureMode::Samples, _) => String::new(),
+    };
+    let short = format!("process {target} of a CPU{part}; leaktrace {own}, {memory}");
     let long = format!("{short}; events {events}");
     labelled("cost", if columns(&long) + 11 <= width { &long } else { &short }, Style::new(), width)
 }

@@ -8,7 +8,7 @@ use super::verdicts::Verdicts;
 use crate::cli::Sort;
 use crate::output::rates::Rates;
 use crate::output::record::{
-    Fragmentation, Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick,
+    CaptureMode, Fragmentation, Header, Losses, Mapped, Notice, Record, Site, SiteTick, Summary, Tick,
 };
 use crate::output::v8_record::IsolateTick;
 use crate::output::verdict::VerdictRecord;
@@ -84,6 +84,9 @@ pub(super) struct Totals {
     pub(super) growth: Option<(f64, f64)>,
     pub(super) events_per_s: f64,
     pub(super) target_cpu_share: f64,
+    pub(super) mode: CaptureMode,
+    pub(super) watched_share: f64,
+    pub(super) sample_bytes: Option<u64>,
     pub(super) own_cpu_share: f64,
     pub(super) own_rss_bytes: u64,
     pub(super) losses: Losses,
@@ -190,6 +193,9 @@ impl Data {
                 totals.t = tick.t;
                 totals.events_per_s = tick.overhead.events_per_s;
                 totals.target_cpu_share = tick.overhead.target_cpu_share;
+                totals.mode = tick.overhead.mode;
+                totals.watched_share = tick.overhead.watched_share;
+                totals.sample_bytes = tick.overhead.sample_bytes;
                 totals.own_cpu_share = tick.overhead.own_cpu_share;
                 totals.own_rss_bytes = tick.overhead.own_rss_bytes;
                 totals.losses = tick.losses.clone();

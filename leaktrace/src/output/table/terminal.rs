@@ -1,10 +1,13 @@
 //! The terminal: entered, drawn on from a thread of its own, and given back whatever happens.
+//!
+//! Keys are read on another thread, which nobody waits for: reading from a terminal whose window was closed may never come
+//! back, and must not keep the trace from ending.
 
 use std::collections::VecDeque;
 use std::io::{self, Stdout, Write, stdout};
-use std::sync::Once;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Once};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossterm::cursor::{Hide, Show};
@@ -23,10 +26,10 @@ use crate::output::record::{Level, Record};
 use crate::output::sink::{Sink, SinkError};
 use crate::output::summary;
 
-/// A key is answered, and a record shown, after at most this time.
+/// So long keys are waited for before the thread that reads them looks whether they are still wanted.
 const PACE: Duration = Duration::from_millis(50);
 
-/// Records that wait for a slow terminal before the sink waits too.
+/// Records and keys that wait for a slow terminal before the sink waits too.
 const QUEUE: usize = 64;
 
 /// What the user asks of the session.
@@ -49,9 +52,17 @@ pub struct TableOptions {
     pub colour: bool,
 }
 
+/// What the view is told.
+enum Told {
+    Record(Box<Record>),
+    Key(event::Event),
+    /// Nothing follows.
+    End,
+}
+
 /// The live view as a sink. Standard output must be a terminal.
 pub struct TableView {
-    records: Option<SyncSender<Record>>,
+    told: SyncSender<Told>,
     thread: Option<JoinHandle<Result<(), SinkError>>>,
 }
 
@@ -62,17 +73,29 @@ impl TableView {
         on_request: impl Fn(Request) + Send + 'static,
     ) -> Result<Self, SinkError> {
         let screen = Screen::enter().map_err(terminal_error)?;
-        let (records, queue) = sync_channel(QUEUE);
+        let (told, queue) = sync_channel(QUEUE);
         let model = Model::new(options.sort, options.older_than, options.colour);
-        let thread = std::thread::Builder::new()
-            .name("table".to_owned())
-            .spawn(move || run(screen, model, &queue, &on_request))
+        let shown = Arc::new(());
+        let wanted = Arc::downgrade(&shown);
+        let keys = told.clone();
+        Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || read_keys(&keys, || wanted.strong_count() > 0))
             .map_err(terminal_error)?;
-        Ok(Self { records: Some(records), thread: Some(thread) })
+        let thread = Builder::new()
+            .name("table".to_owned())
+            .spawn(move || {
+                let ended = run(screen, model, &queue, &on_request);
+                drop(shown);
+                ended
+            })
+            .map_err(terminal_error)?;
+        Ok(Self { told, thread: Some(thread) })
     }
 
     fn join(&mut self) -> Result<(), SinkError> {
-        self.records = None;
+        // A view that ended takes nothing more; joining it tells why.
+        let _ = self.told.send(Told::End);
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(result)) => result,
@@ -83,8 +106,10 @@ impl TableView {
 
 impl Sink for TableView {
     fn record(&mut self, record: &Record) -> Result<(), SinkError> {
-        let taken = self.records.as_ref().is_some_and(|records| records.send(record.clone()).is_ok());
-        if taken { Ok(()) } else { self.join().and(Err(SinkError::Closed)) }
+        match self.told.send(Told::Record(Box::new(record.clone()))) {
+            Ok(()) => Ok(()),
+            Err(_) => self.join().and(Err(SinkError::Closed)),
+        }
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
@@ -96,11 +121,26 @@ fn terminal_error(error: io::Error) -> SinkError {
     SinkError::from_io("the terminal", error)
 }
 
-/// Runs until all senders are gone, then gives the terminal back and prints what should stay in its scroll-back.
+/// Reads keys while they are wanted. Without a terminal to read from (input redirected, no controlling terminal) there are
+/// none, and the view still shows.
+fn read_keys(view: &SyncSender<Told>, are_wanted: impl Fn() -> bool) {
+    while are_wanted() {
+        let key = match event::poll(PACE) {
+            Ok(true) => event::read(),
+            Ok(false) => continue,
+            Err(_) => return,
+        };
+        if key.map_or(true, |key| view.send(Told::Key(key)).is_err()) {
+            return;
+        }
+    }
+}
+
+/// Runs until the end is told, then gives the terminal back and prints what should stay in its scroll-back.
 fn run(
     mut screen: Screen,
     mut model: Model,
-    queue: &Receiver<Record>,
+    queue: &Receiver<Told>,
     on_request: &dyn Fn(Request),
 ) -> Result<(), SinkError> {
     let mut log = VecDeque::new();
@@ -120,48 +160,19 @@ fn run(
 fn show(
     screen: &mut Screen,
     model: &mut Model,
-    queue: &Receiver<Record>,
+    queue: &Receiver<Told>,
     on_request: &dyn Fn(Request),
     log: &mut VecDeque<String>,
 ) -> io::Result<()> {
-    // Without a terminal to read keys from (input redirected, no controlling terminal) the view still shows.
-    let mut keys = true;
-    let mut stale = true;
     loop {
-        if stale {
-            screen.terminal.draw(|frame| draw(frame, model))?;
-        }
-        stale = false;
-        if keys {
-            match event::poll(PACE) {
-                Ok(true) => match event::read() {
-                    Ok(event) => {
-                        stale = true;
-                        handle(model, &event).into_iter().for_each(on_request);
-                    }
-                    Err(_) => keys = false,
-                },
-                Ok(false) => {}
-                Err(_) => keys = false,
-            }
-        } else {
-            match queue.recv_timeout(PACE) {
-                Ok(record) => {
-                    stale = true;
-                    take(model, &record, log);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-        }
-        loop {
-            match queue.try_recv() {
-                Ok(record) => {
-                    stale = true;
-                    take(model, &record, log);
-                }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Ok(()),
+        screen.terminal.draw(|frame| draw(frame, model))?;
+        let Ok(first) = queue.recv() else { return Ok(()) };
+        // All that waits is shown by one picture.
+        for told in std::iter::once(first).chain(queue.try_iter()) {
+            match told {
+                Told::Record(record) => take(model, &record, log),
+                Told::Key(key) => handle(model, &key).into_iter().for_each(on_request),
+                Told::End => return Ok(()),
             }
         }
     }

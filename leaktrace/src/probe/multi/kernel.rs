@@ -18,7 +18,7 @@ use aya_obj::generated::{
 
 /// How a program is run by the probes of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runs {
+pub(super) enum When {
     /// At an instruction.
     There,
     /// At the return of a function that begins there.
@@ -27,7 +27,7 @@ pub(super) enum Runs {
     AtBoth,
 }
 
-impl Runs {
+impl When {
     /// The attach type, which the program and its links must share.
     const fn attach_type(self) -> u32 {
         /// `BPF_TRACE_UPROBE_SESSION`, which aya-obj 0.3 does not know.
@@ -60,7 +60,7 @@ pub(super) fn load_program(
     instructions: &[bpf_insn],
     license: &CStr,
     types: &Types<'_>,
-    runs: Runs,
+    runs: When,
 ) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     let load = prog_load(&mut attr);
@@ -89,7 +89,7 @@ pub(super) fn create_link(
     program: BorrowedFd<'_>,
     path: &Path,
     (offsets, cookies): (&[u64], &[u64]),
-    runs: Runs,
+    runs: When,
     pid: NonZeroU32,
 ) -> io::Result<OwnedFd> {
     debug_assert_eq!(offsets.len(), cookies.len());
@@ -105,7 +105,7 @@ pub(super) fn create_link(
     multi.offsets = offsets.as_ptr() as u64;
     multi.cookies = cookies.as_ptr() as u64;
     multi.cnt = u32::try_from(offsets.len().min(cookies.len())).map_err(io::Error::other)?;
-    multi.flags = if runs == Runs::AtReturn { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
+    multi.flags = if runs == When::AtReturn { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
     multi.pid = pid.get();
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }

@@ -19,8 +19,11 @@ use aya::{
 };
 use aya_obj::Object;
 
-use self::kernel::Runs;
-use super::links::{AttachPoint, Link, LinkError, Linker, Program};
+use self::kernel::When;
+use super::{
+    links::{AttachPoint, Link, LinkError, Linker, Program},
+    run_times::{self, Runs},
+};
 use crate::target::hazard::KernelVersion;
 
 /// From this kernel on a link for a process covers all its threads (46ba0e49b642, "bpf: fix multi-uprobe PID filtering
@@ -52,11 +55,11 @@ impl MultiLinks {
 }
 
 /// How a program is run.
-const fn runs(program: Program) -> Runs {
+const fn when(program: Program) -> When {
     match program {
-        Program::AllocSession => Runs::AtBoth,
-        program if program.is_return_probe() => Runs::AtReturn,
-        _ => Runs::There,
+        Program::AllocSession => When::AtBoth,
+        program if program.is_return_probe() => When::AtReturn,
+        _ => When::There,
     }
 }
 
@@ -80,9 +83,19 @@ impl Linker for MultiLinks {
             record_size: function.func_info_rec_size,
         };
         let (instructions, license) = (&function.instructions, &self.object.license);
-        let fd = kernel::load_program(name, instructions, license, &types, runs(program))?;
+        let fd = kernel::load_program(name, instructions, license, &types, when(program))?;
         self.programs.insert(program, fd);
         Ok(())
+    }
+
+    fn runs(&self) -> Runs {
+        let mut runs = Runs::default();
+        for (&program, fd) in &self.programs {
+            if let Some(run) = runs.get_mut(program as usize) {
+                *run = run_times::of_program(fd.as_fd()).unwrap_or_default();
+            }
+        }
+        runs
     }
 
     fn attach(&self, _: &mut Ebpf, points: &[AttachPoint]) -> Result<Vec<Box<dyn Link>>, LinkError> {
@@ -91,7 +104,7 @@ impl Linker for MultiLinks {
         let offsets: Vec<u64> = points.iter().map(|point| point.file_offset).collect();
         let cookies: Vec<u64> = points.iter().map(|point| point.cookie).collect();
         let places = (offsets.as_slice(), cookies.as_slice());
-        let fd = kernel::create_link(program.as_fd(), &first.path, places, runs(first.program), first.pid)?;
+        let fd = kernel::create_link(program.as_fd(), &first.path, places, when(first.program), first.pid)?;
         Ok(vec![Box::new(MultiLink { _fd: fd })])
     }
 }
@@ -127,7 +140,11 @@ fn relocated(bytes: &[u8], ebpf: &Ebpf) -> Result<Object, LinkError> {
 /// What is behind a map of one of the kinds that our object has.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => Some(data),
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some(data),
         _ => None,
     }
 }

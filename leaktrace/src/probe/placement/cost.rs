@@ -25,15 +25,6 @@ impl CostClass {
         }
     }
 
-    /// Roughly what one hit adds to the traced thread, in nanoseconds (measured on Linux 6.18 in a virtual machine).
-    pub const fn estimated_ns(self) -> u32 {
-        match self {
-            Self::Nop5 => 380,
-            Self::Emulated => 800,
-            Self::SingleStep => 4_300,
-        }
-    }
-
     /// The class of an instruction, or `None` where a probe must not stand.
     pub(super) fn of(instruction: &Instruction, bytes: &[u8], nop5_is_cheap: bool) -> Option<Self> {
         let encoding = Encoding::split(bytes)?;

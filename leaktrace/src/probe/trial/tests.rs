@@ -83,22 +83,13 @@ fn no_child_is_left_behind() {
 
 #[test]
 fn a_return_probe_is_tried_for_real() {
-    let settings = Settings {
-        copies: false,
-        ring_bytes: 1 << 16,
-        max_stacks: 64,
-        min_size: 0,
-        sample: 0,
-        mappings: false,
-        links: Links::Best,
-        log_level: 0,
-        pid_namespace: None,
-    };
+    let settings = Settings { max_stacks: 64, ..Settings::bare(1 << 16, Links::Best) };
     let mut programs = match Programs::load(&settings) {
         Ok(programs) => programs,
         Err(failure) => return println!("SKIPPED: {failure}"),
     };
-    let (mut ring, _) = programs.take_ring().unwrap();
+    let (mut rings, _) = programs.take_rings().unwrap();
+    let ring = &mut rings.rings[0];
     let result = judge(|| command(ASKED), |pid| attach_both(&mut programs, pid));
     println!("a return probe under a strict filter: {result:?}");
     assert_ne!(result, TrialResult::Failed);

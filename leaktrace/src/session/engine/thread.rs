@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Command, Happening, Parts, code_ranges, dump_live, internal, naming::NAMES_EVERY};
+use super::{Command, Happening, Parts, Told, code_ranges, dump_live, internal, naming::NAMES_EVERY};
 use crate::{
     cli::StackOptions,
     error::Failure,
@@ -74,6 +75,8 @@ pub(super) struct EventThread {
     pub(super) records: Vec<Record>,
     pub(super) pause: Duration,
     pub(super) names_due: Instant,
+    /// For whoever keeps what tracing takes within bounds.
+    pub(super) told: Arc<Told>,
 }
 
 impl EventThread {
@@ -83,6 +86,7 @@ impl EventThread {
         ring: Ring,
         commands: UnboundedReceiver<Command>,
         symbolizer: Symbolizer,
+        told: Arc<Told>,
     ) -> Self {
         let mut thread = Self {
             commands,
@@ -102,6 +106,7 @@ impl EventThread {
             records: Vec::new(),
             pause: PAUSE.0,
             names_due: Instant::now() + NAMES_EVERY / 2,
+            told,
         };
         for fact in parts.first {
             thread.fact(fact);
@@ -116,7 +121,16 @@ impl EventThread {
                     Command::Fact(fact) => self.fact(*fact),
                     Command::Copies(process, copies) => self.copies.are_made(process, copies),
                     Command::Sort(sort) => self.pipeline.sort_by(sort),
-                    Command::Finish(end, dump) => return self.finish(*end, dump).await,
+                    Command::Held(most) => {
+                        let held = self.pipeline.live_addresses(most);
+                        // The supervisor is gone only when the trace ends.
+                        let _ = self.happenings.send(Happening::Held(held));
+                    }
+                    Command::Finish(end, dump, all_read) => {
+                        self.read_up_to(&end);
+                        drop(all_read);
+                        return self.finish(*end, dump).await;
+                    }
                 }
             }
             tokio::select! {
@@ -165,7 +179,15 @@ impl EventThread {
             }
             _ => {}
         }
+        let is_away = match fact {
+            Fact::LookAway { .. } => Some(true),
+            Fact::LookAgain { .. } => Some(false),
+            _ => None,
+        };
         self.step(Input::Fact(fact));
+        if let Some(is_away) = is_away {
+            self.told.is_away.store(is_away, Ordering::Release);
+        }
     }
 
     /// Takes what waits in the ring. A target that never rests must not keep us here for ever.
@@ -177,11 +199,12 @@ impl EventThread {
         while !until.is_reached(batches, self.ring.newest_ns()) {
             let copies = &mut self.copies;
             let unwind = |record: &[u8]| copies.unwind(record);
-            let Some((batch, count)) = self.ring.take(unwind, |record| rare.push(record.to_vec())) else {
+            let Some(taken) = self.ring.take(unwind, |record| rare.push(record.to_vec())) else {
                 break;
             };
-            records += count;
-            batches += 1;
+            records += taken.records;
+            // What came while this was taken is no reason to look again at once.
+            batches += if taken.is_full { 1 } else { BATCHES_AT_ONCE };
             // A process is told of before its probes are placed: what was told by now is older than these records.
             self.take_facts();
             self.tell_code();
@@ -190,8 +213,9 @@ impl EventThread {
                     self.look_at(&event);
                 }
             }
-            self.step(Input::Events(batch));
+            self.step(Input::Events(taken.batch));
         }
+        self.told.note(&self.pipeline);
         let pause = if records > 0 { self.pause / 2 } else { self.pause * 2 };
         self.pause = pause.clamp(PAUSE.0, PAUSE.1);
     }
@@ -287,12 +311,15 @@ impl EventThread {
         }
     }
 
-    /// The end: the last events, the names still missing, the summary, the live blocks, the call sites.
-    async fn finish(mut self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
-        if let Fact::End { tick, .. } = &end {
+    fn read_up_to(&mut self, end: &Fact) {
+        if let Fact::End { tick, .. } = end {
             self.drain(Until::Time(self.pipeline.at_ns(tick.t)));
             self.pipeline.advance(tick.t);
         }
+    }
+
+    /// The end, once all events are read: the names still missing, the summary, the live blocks, the call sites.
+    async fn finish(mut self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
         self.wait_for_names().await;
         let end = Input::Fact(end);
         self.pipeline.step(&end, &mut self.records);
@@ -337,7 +364,11 @@ impl Until {
 const fn older_events_until(fact: &Fact) -> Option<f64> {
     match fact {
         Fact::Tick(tick) | Fact::End { tick, .. } => Some(tick.t),
-        Fact::Gone { t, .. } | Fact::BlocksBefore { t, .. } => Some(*t),
+        Fact::Gone { t, .. }
+        | Fact::BlocksBefore { t, .. }
+        | Fact::Samples { t, .. }
+        | Fact::LookAway { t }
+        | Fact::LookAgain { t, .. } => Some(*t),
         _ => None,
     }
 }

@@ -3,7 +3,8 @@
 use super::{Pipeline, notice, round};
 use crate::{
     event::Cause,
-    output::record::{Level, Losses, Overhead, Record, Tick as TickRecord},
+    heap::Sampling,
+    output::record::{CaptureMode, Level, Losses, Overhead, Record, Tick as TickRecord},
     session::{input::Tick, ranking, traced::Traced},
 };
 
@@ -40,9 +41,25 @@ impl Pipeline {
             events_per_s: round(self.interval as f64 / seconds, 1.0),
             passed_per_s: round(self.spend.passed_calls() as f64 / seconds, 1.0),
             target_cpu_share: round(self.spend.ns() as f64 / 1e9 / seconds, 1e4),
+            mode: self.capture_mode(),
+            sample_bytes: self.sample_bytes(),
+            watched_share: round(self.gaze.watched_share(tick.t), 1e4),
             own_cpu_share: round(tick.own_cpu_share, 1e4),
             own_rss_bytes: tick.own_rss_bytes,
         }
+    }
+
+    fn capture_mode(&self) -> CaptureMode {
+        match (self.gaze.is_in_slices(), self.sampling) {
+            (true, _) => CaptureMode::Slices,
+            (false, Some(_)) => CaptureMode::Samples,
+            (false, None) => CaptureMode::Everything,
+        }
+    }
+
+    /// One sample in so many bytes at present.
+    fn sample_bytes(&self) -> Option<u64> {
+        self.sampling.filter(|_| !self.gaze.is_in_slices()).map(Sampling::interval).filter(|bytes| *bytes > 0)
     }
 
     pub(super) fn tick_of(&self, traced: &Traced, losses: &Losses, overhead: &Overhead) -> TickRecord {
@@ -66,9 +83,9 @@ impl Pipeline {
             internal_bytes: traced
                 .tracker
                 .rounding()
-                .filter(|_| self.sampling.is_none())
+                .filter(|_| !traced.tracker.is_estimated())
                 .map(|_| totals.internal_bytes),
-            samples: self.sampling.map(|_| totals.live_count),
+            samples: traced.tracker.is_estimated().then_some(totals.live_count),
             live_bytes_ci95: traced.tracker.interval(),
             before_attach: traced.before_attach().map(Box::new),
             rss_parts: traced.parts.split(traced).map(Box::new),

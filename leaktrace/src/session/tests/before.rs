@@ -1,8 +1,10 @@
 //! Blocks from before the trace, and samples, in a trace by hand.
 
+use leaktrace_common::sampling::tagged;
+
 use super::*;
 use crate::heap::{FoundBlocks, Rounding, walk::WalkedBlock};
-use crate::output::record::SiteKind;
+use crate::output::record::{CaptureMode, SiteKind};
 use crate::session::input::Part;
 
 fn found(blocks: &[(u64, u64)], part: Part) -> Input {
@@ -77,8 +79,8 @@ fn samples_stand_for_more_than_themselves() {
     inputs.extend([
         events(&[
             stack(0, 11, &[0x1010, 0x2020]),
-            allocation(0, 100, 0xa000, 1000, 11),
-            allocation(0, 200, 0xb000, 1, 11),
+            allocation(0, 100, 0xa000, tagged(1000, 1), 11),
+            allocation(0, 200, 0xb000, tagged(1, 1), 11),
             free(0, 300, 0xb000),
         ]),
         Input::Fact(Fact::Tick(Tick { passed: vec![(1, 500)], ..tick(1.0, &[]) })),
@@ -94,4 +96,33 @@ fn samples_stand_for_more_than_themselves() {
     assert_eq!((tick.internal_bytes, tick.overhead.passed_per_s), (None, 500.0));
     let site = &tick.sites[0];
     assert_eq!((site.estimated, site.samples, site.live_bytes_ci95), (true, Some(1), Some((low, high))));
+}
+
+#[test]
+fn samples_may_begin_later_and_what_was_seen_is_certain() {
+    let samples = |t, level| Input::Fact(Fact::Samples { t, base: 1000, level });
+    let mut inputs = start();
+    inputs.extend([
+        events(&[stack(0, 11, &[0x1010, 0x2020]), allocation(0, 100, 0xa000, 1000, 11)]),
+        Input::Fact(Fact::Tick(tick(1.0, &[]))),
+        samples(1.5, 1),
+        Input::Fact(Fact::Passed { calls: vec![(1, 500)] }),
+        events(&[allocation(0, 1600, 0xb000, tagged(1000, 1), 11)]),
+        Input::Fact(Fact::Tick(tick(2.0, &[]))),
+        samples(2.5, 0),
+        events(&[free(0, 2600, 0xa000)]),
+        Input::Fact(Fact::Tick(tick(3.0, &[]))),
+        end(4.0, &[]),
+    ]);
+    let records = run(&inputs, VIEW);
+    let ticks = ticks(&records);
+    let of = |at: usize| (ticks[at].live_bytes, ticks[at].samples, ticks[at].overhead.sample_bytes);
+    assert_eq!(
+        [of(0), of(1), of(2)],
+        [(1000, None, None), (2582, Some(2), Some(1000)), (1582, Some(1), None)]
+    );
+    let modes: Vec<_> = ticks.iter().map(|tick| tick.overhead.mode).collect();
+    assert_eq!(modes[..3], [CaptureMode::Everything, CaptureMode::Samples, CaptureMode::Samples]);
+    assert!((ticks[1].overhead.passed_per_s - 500.0).abs() < 1e-9);
+    assert!(ticks[1].live_bytes_ci95.unwrap().0 > 1000, "{:?}", ticks[1]);
 }

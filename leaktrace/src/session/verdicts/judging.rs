@@ -1,5 +1,6 @@
 //! From what is known of a process to judgements: its series, and the circumstances beside them.
 
+use super::pace::Pace;
 use crate::{
     heap,
     output::verdict::{About, Subject, SubjectKind, VerdictRecord},
@@ -20,7 +21,7 @@ const HEAP_NOISE: f64 = (1 << 20) as f64;
 const NOISE: f64 = (64 << 10) as f64;
 /// Growth of live bytes below this says nothing about how the resident set follows: pages and the allocator's own
 /// reserves are in the way.
-const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
+pub(super) const COMPARABLE_GROWTH: f64 = (1 << 20) as f64;
 
 /// So many ticks at which a site was not there yet are shown before its history, and more of them the longer the
 /// history is: this share of its length. A jump is only seen as one where there is a level before it.
@@ -36,6 +37,8 @@ pub(in crate::session) struct Moment {
     pub(in crate::session) now_ns: u64,
     /// Share of events that were lost, 0..1.
     pub(in crate::session) loss_share: f64,
+    /// Where the trace looks in slices: by how much a process may be slowed while it is looked at, 1 and above.
+    pub(in crate::session) slowed: f64,
 }
 
 /// One process, ready to be judged.
@@ -45,14 +48,18 @@ pub(super) struct Judging<'a> {
     live: Samples,
     resident: Samples,
     rss_agreement: Option<f64>,
+    /// Where the trace looks in slices.
+    pace: Option<Pace>,
 }
 
 impl<'a> Judging<'a> {
     pub(super) fn new(traced: &'a Traced, moment: Moment) -> Self {
         let live = Samples::new(traced.tracker.history());
         let resident = samples(&traced.resident);
+        let pace = Pace::of(&traced.tracker, moment.slowed, &live, &resident);
+        let live = pace.map_or_else(|| live.clone(), |pace| pace.corrected(&live));
         let rss_agreement = agreement(&resident, &live);
-        Self { traced, moment, live, resident, rss_agreement }
+        Self { traced, moment, live, resident, rss_agreement, pace }
     }
 
     /// The process by its live bytes; `None` where no allocation is traced.
@@ -61,14 +68,16 @@ impl<'a> Judging<'a> {
             return None;
         }
         let totals = self.traced.tracker.totals();
-        let around = match self.traced.tracker.sampling() {
-            Some(_) => Circumstances {
+        let around = if self.traced.tracker.is_estimated() {
+            Circumstances {
                 error_bytes: totals.estimate.error(),
                 rss_agreement: self.rss_agreement,
                 loss_share: self.moment.loss_share,
+                pace: self.pace.map(Pace::bounds),
                 ..self.circumstances_of_samples(totals.live_count)
-            },
-            None => self.circumstances(),
+            }
+        } else {
+            self.circumstances()
         };
         let circumstances =
             Circumstances { has_unexplained_growth: self.traced.has_unexplained_growth(), ..around };
@@ -78,7 +87,7 @@ impl<'a> Judging<'a> {
             live_count: Some(live_count),
             allocs: Some(allocs),
             frees: Some(frees),
-            estimated: self.traced.tracker.sampling().is_some(),
+            estimated: self.traced.tracker.is_estimated(),
             ..self.about(SubjectKind::Process, u64::from(self.traced.pid))
         };
         Some(record(&judge(&self.live, &circumstances), about))
@@ -88,7 +97,9 @@ impl<'a> Judging<'a> {
     pub(super) fn rss(&self) -> Option<VerdictRecord> {
         let live_bytes = self.traced.usage.as_ref()?.rss_bytes;
         let about = About { live_bytes, ..self.about(SubjectKind::Rss, u64::from(self.traced.pid)) };
-        let circumstances = Circumstances { accounted_share: self.accounted_share(), ..self.circumstances() };
+        // In slices more may be held than is known.
+        let accounted_share = self.accounted_share().filter(|_| self.pace.is_none());
+        let circumstances = Circumstances { accounted_share, ..self.circumstances() };
         let mut judgement = judge(&self.resident, &circumstances);
         self.traced.v8.explain_rss(&mut judgement);
         self.traced.slack.explain(&mut judgement);
@@ -126,17 +137,23 @@ impl<'a> Judging<'a> {
     /// One of its call sites.
     pub(super) fn site(&self, id: u32) -> Option<VerdictRecord> {
         let tracker = &self.traced.tracker;
-        let (site, history) = (tracker.site(id)?, self.site_history(id)?);
+        let (site, mut history) = (tracker.site(id)?, self.site_history(id)?);
         let fate = tracker.site_facts(id, self.moment.now_ns);
         let is_sampled = tracker.sampled().isolate_of(id).is_some();
         let is_estimated = is_sampled || self.is_estimated(id);
         let mut around =
             if is_estimated { self.circumstances_of_samples(site.live_count) } else { self.circumstances() };
         around.error_bytes = site.estimate.error();
+        if let Some(pace) = self.pace.filter(|_| is_estimated && !is_sampled) {
+            history = pace.corrected(&history);
+            around.pace = Some(pace.bounds());
+            around.loss_share = self.moment.loss_share;
+        }
         let circumstances = Circumstances { site: fate.as_ref().map(facts), ..around };
-        let [live_count, allocs, frees] = match tracker.sampling() {
-            Some(_) if !is_sampled && is_estimated => site.estimate.counts(),
-            _ => [site.live_count, site.allocs, site.frees],
+        let [live_count, allocs, frees] = if is_estimated && !is_sampled {
+            site.estimate.counts()
+        } else {
+            [site.live_count, site.allocs, site.frees]
         };
         let about = About {
             live_bytes: site.live_bytes,
@@ -149,10 +166,10 @@ impl<'a> Judging<'a> {
         Some(record(&judge(&history, &circumstances), about))
     }
 
-    /// Whether only samples of a site's blocks are seen; mappings are seen all.
+    /// Whether not all of a site's blocks are seen; mappings are seen all.
     fn is_estimated(&self, id: u32) -> bool {
         let tracker = &self.traced.tracker;
-        tracker.sampling().is_some() && tracker.mappings().site(id).is_none()
+        tracker.is_estimated() && tracker.mappings().site(id).is_none()
     }
 
     /// Its history. Where it begins with nothing, it had nothing at the ticks before, either: some of these show that

@@ -4,6 +4,7 @@
 //! in turn, the call sites with a verdict in turn, and those that grow most urgently among the others.
 
 mod judging;
+mod pace;
 mod standing;
 mod told;
 

@@ -27,8 +27,9 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
     });
     let maybe = || proptest::option::of(number());
     let numbers = (number(), number(), number(), number(), maybe(), maybe(), maybe(), number());
-    (numbers, any::<bool>(), proptest::option::of(site)).prop_map(
-        |(numbers, has_unexplained_growth, site)| {
+    let pace = proptest::option::of((number(), number()));
+    (numbers, any::<bool>(), proptest::option::of(site), pace).prop_map(
+        |(numbers, has_unexplained_growth, site, pace)| {
             let (
                 patience_s,
                 noise_bytes,
@@ -45,6 +46,7 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
                 loss_share,
                 sampled_share,
                 error_bytes,
+                pace,
                 has_unexplained_growth,
                 rss_agreement,
                 accounted_share,

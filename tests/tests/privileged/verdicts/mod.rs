@@ -17,7 +17,7 @@ use crate::Case;
 pub(crate) const CASES: [&[Case]; 2] = [patterns::CASES, programs::CASES];
 
 /// How long real programs are watched in the long form of `cargo xtask soak`, where victims take their time as well.
-fn soak_time() -> Result<Option<Duration>> {
+pub(crate) fn soak_time() -> Result<Option<Duration>> {
     let Some(seconds) = env::var_os("LEAKTRACE_TEST_SOAK_SECONDS") else { return Ok(None) };
     let seconds = seconds.to_str().and_then(|text| text.parse().ok());
     let seconds = seconds.context("LEAKTRACE_TEST_SOAK_SECONDS is no number of seconds")?;
