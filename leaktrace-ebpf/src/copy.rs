@@ -14,16 +14,22 @@ use leaktrace_common::{
 use crate::{
     emit,
     maps::{CODE_PAGES, KNOWN_STACKS, RULES, UNSURE, UNWIND, count},
+    piece::Piece,
     registers::Hit,
     rings::{reserve, ring, waiting, wake_flags},
     settings::COPY_ROOM,
-    stack::{HIGHEST_CODE, LOWEST_CODE, Start, mix, seed},
+    stack::{HIGHEST_CODE, LOWEST_CODE, Start, mix},
 };
 
 /// Mixed into the hash of a stack that was followed in part.
 const PARTIAL: u64 = 0x7061_7274;
 /// What lies above the outermost frame's end is not needed; some words more do no harm.
 const MARGIN: u64 = 64;
+
+/// Words of the stack that are read at once.
+const WORDS: usize = 18;
+/// Bytes at the end of a frame in which it mostly saves registers.
+const SAVED: i16 = 64;
 
 const PAGE: u64 = 4096;
 /// Pages that the largest copy spans.
@@ -53,26 +59,36 @@ pub fn code_changes(process: u16) {
     }
 }
 
-/// The hash of the stack; sends a copy, if its frames are not known.
+/// Follows the stack by rules.
+///
+/// A function of its own, beside the one that sends what was found: the room that both take on the stack is too much together.
 #[inline(never)]
-pub fn identify(hit: &Hit, start: &Start, kind: Kind) -> u64 {
+pub fn follow(hit: &Hit, start: &Start, seed: u64, followed: &mut Followed) {
     let mut walk = Walk {
         key: Rule::key(hit.cookie.process, 0),
         pc: start.caller,
         sp: start.sp,
         fp: start.fp,
         bottom: start.sp,
-        hash: seed(hit, start, kind),
+        hash: seed,
         frames: 1,
         end: Walk::CUT,
         no_code: Walk::CUT,
+        piece: Piece::new(),
     };
+    walk.piece.begin(start.sp);
     if UNSURE.get(u32::from(hit.cookie.process)).is_some_and(|&unsure| unsure != 0) {
         walk.no_code = Walk::UNKNOWN;
     }
     // By a helper of the kernel: the verifier would follow a loop of ours through all of its rounds.
     // SAFETY: the kernel calls `step` with a pointer to `walk`, which outlives the call.
     unsafe { bpf_loop(MAX_FRAMES as u32, step as *mut c_void, (&raw mut walk).cast(), 0) };
+    *followed = Followed { hash: walk.hash, sp: walk.sp, end: walk.end, frames: walk.frames };
+}
+
+/// The hash of a stack that was followed; sends a copy, if its frames are not known.
+#[inline(never)]
+pub fn identify(hit: &Hit, start: &Start, kind: Kind, walk: &Followed) -> u64 {
     let mut hash = if walk.hash == NO_STACK { 1 } else { walk.hash };
     let mut reason = Reason::New;
     // Before the loader has learned the rules of a busy program, copies of all its stacks would fill the ring: then as much
@@ -171,6 +187,18 @@ struct Walk {
     end: u64,
     /// How it ends where it meets what is no code: after a change of code that may well be some.
     no_code: u64,
+    piece: Piece<WORDS>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Default)]
+pub struct Followed {
+    hash: u64,
+    /// Stack pointer behind the last call that was come to.
+    sp: u64,
+    end: u64,
+    /// How many return addresses are in the hash.
+    frames: u64,
 }
 
 impl Walk {
@@ -207,10 +235,10 @@ extern "C" fn step(_: u32, walk: *mut Walk) -> i64 {
         // Code that is compiled at run time marks its outermost frame so.
         return walk.ends(if walk.fp == 0 { Walk::WHOLE } else { Walk::CUT });
     }
-    // SAFETY: the helper checks the address and fails without touching anything.
-    let Ok([saved, address]) = (unsafe { bpf_probe_read_user((cfa - 16) as *const [u64; 2]) }) else {
-        return walk.ends(Walk::CUT);
-    };
+    // A piece begins with what is needed of this frame, so that it holds as many of the next ones as it can.
+    let saves_below = rule.fp_offset < -16 && rule.fp_offset >= -SAVED;
+    let from = cfa.wrapping_add(i64::from(if saves_below { rule.fp_offset } else { -16 }) as u64);
+    let Some([saved, address]) = walk.piece.pair(cfa - 16, from) else { return walk.ends(Walk::CUT) };
     if !is_code(address) {
         return walk.ends(walk.no_code);
     }
@@ -218,10 +246,7 @@ extern "C" fn step(_: u32, walk: *mut Walk) -> i64 {
         walk.fp = saved;
     } else if rule.fp_offset != 0 {
         let at = cfa.wrapping_add(i64::from(rule.fp_offset) as u64);
-        // SAFETY: as above.
-        let Ok(saved) = (unsafe { bpf_probe_read_user(at as *const u64) }) else {
-            return walk.ends(Walk::CUT);
-        };
+        let Some(saved) = walk.piece.one(at) else { return walk.ends(Walk::CUT) };
         walk.fp = saved;
     }
     walk.hash = mix(walk.hash, address);

@@ -8,12 +8,14 @@
 mod calls;
 mod copy;
 mod emit;
+mod frames;
 mod free;
 mod gc;
 mod lifecycle;
 mod mappings;
 mod maps;
 mod new;
+mod piece;
 mod registers;
 mod rings;
 mod sample;

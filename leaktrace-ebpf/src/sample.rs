@@ -50,7 +50,8 @@ pub fn takes(slot: &mut CallSlot, size: u64) -> u32 {
     level + 1
 }
 
-#[inline(always)]
+/// Bytes until the next point. A function of its own: its arithmetic would take most of a caller's stack.
+#[inline(never)]
 fn gap(interval: u64) -> u64 {
     // SAFETY: the helper only makes a number.
     sampling::gap(unsafe { bpf_get_prandom_u32() }, interval)

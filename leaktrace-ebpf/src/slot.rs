@@ -10,7 +10,8 @@ use crate::{
     sample,
 };
 
-const EMPTY: CallSlot = CallSlot {
+/// A static, as the stack that a program has is small.
+static EMPTY: CallSlot = CallSlot {
     sp: 0,
     return_address: 0,
     size: 0,

@@ -1,20 +1,18 @@
 //! Stacks: a frame-pointer walk that hashes on the hot path, and stores only where the hash is new.
 //!
-//! The walk runs twice for a new stack, and never through a scratch buffer: a per-CPU buffer could be overwritten
-//! by another thread on a preemptible kernel, while a hash lives in registers and a ring reservation is private.
+//! The walk runs twice for a new stack, since a hash lives in registers, and a ring reservation is private: nothing that
+//! another thread could overwrite is between the two.
 
-use aya_ebpf::helpers::bpf_probe_read_user;
 use leaktrace_common::{Kind, Loss, MAX_FRAMES, NO_STACK, StackRecord};
 
 use crate::{
-    copy, emit,
+    copy::{self, Followed},
+    emit,
+    frames::{Frames, frame},
     maps::{KNOWN_STACKS, count},
     registers::Hit,
     rings::{reserve, wake_flags},
 };
-
-/// Frames further from the stack pointer than this are not frames of this stack.
-const MAX_STACK_BYTES: u64 = 64 << 20;
 
 /// No code is mapped below this address (vm.mmap_min_addr), nor above the other.
 pub const LOWEST_CODE: u64 = 4096;
@@ -39,23 +37,12 @@ pub fn mix(hash: u64, address: u64) -> u64 {
     hash ^ (hash >> 29)
 }
 
-/// The next frame pointer and return address, if `fp` can be a frame of this stack.
-#[inline(always)]
-fn frame(fp: u64, lowest: u64, start: &Start) -> Option<(u64, u64)> {
-    if fp < lowest || fp & 7 != 0 || fp - start.sp >= MAX_STACK_BYTES {
-        return None;
-    }
-    // SAFETY: the helper checks the address and fails without touching anything.
-    let [next, address] = unsafe { bpf_probe_read_user(fp as *const [u64; 2]) }.ok()?;
-    (address >= LOWEST_CODE && address < HIGHEST_CODE).then_some((next, address))
-}
-
 /// Where a hash begins.
 ///
 /// Processes map other code at the same address, so the process is part of what is hashed. So is the kind: one
 /// instruction may call malloc or mmap by a pointer, and each has call sites of its own.
 #[inline(always)]
-pub fn seed(hit: &Hit, start: &Start, kind: Kind) -> u64 {
+fn seed(hit: &Hit, start: &Start, kind: Kind) -> u64 {
     let salt = if matches!(kind, Kind::Stack) { 1 } else { 1 + (1 << 32) };
     mix(u64::from(hit.cookie.process) + salt, start.caller)
 }
@@ -64,22 +51,27 @@ pub fn seed(hit: &Hit, start: &Start, kind: Kind) -> u64 {
 #[inline(always)]
 pub fn identify(hit: &Hit, start: Start, kind: Kind) -> u64 {
     if copy::is_asked(hit) {
-        return copy::identify(hit, &start, kind);
+        let mut followed = Followed::default();
+        copy::follow(hit, &start, seed(hit, &start, kind), &mut followed);
+        return copy::identify(hit, &start, kind, &followed);
     }
-    let mut hash = seed(hit, &start, kind);
-    let (mut fp, mut lowest) = (start.fp, start.sp);
+    let hash = hash(seed(hit, &start, kind), &start);
+    if KNOWN_STACKS.get_ptr(&hash).is_some() || introduce(hit, start, hash, kind) { hash } else { NO_STACK }
+}
+
+/// The hash of all frames. A function of its own for the room that a piece of the stack takes.
+#[inline(never)]
+fn hash(seed: u64, start: &Start) -> u64 {
+    let mut hash = seed;
+    let mut frames = Frames::new(start);
+    frames.begin();
     let mut index = 1;
     while index < MAX_FRAMES {
-        let Some((next, address)) = frame(fp, lowest, &start) else { break };
+        let Some(address) = frames.next() else { break };
         hash = mix(hash, address);
-        lowest = fp + 16;
-        fp = next;
         index += 1;
     }
-    if hash == NO_STACK {
-        hash = 1;
-    }
-    if KNOWN_STACKS.get_ptr(&hash).is_some() || introduce(hit, start, hash, kind) { hash } else { NO_STACK }
+    if hash == NO_STACK { 1 } else { hash }
 }
 
 /// Sends the frames of a stack. `false` if the set of known stacks is full, and the stack thus without a name.

@@ -1,6 +1,7 @@
 /* The exactness victim: random churn over every allocation function, with a ledger of its own.
  *
- * usage: ledger [WORKERS]        (default 8)
+ * usage: ledger [WORKERS [plain]]  (default 8; plain: without reallocarray, on whose entry some builds have an
+ *                              instruction that a probe makes many times as dear as the others)
  *   -> ready PID                 workers parked, blocks from "before the trace" allocated
  *   <- go N SEED THREADS         N operations on each of THREADS workers; may be repeated
  *   -> done
@@ -61,6 +62,14 @@ static uint64_t round_operations, round_threads;
 /* More than any address space holds, yet below PTRDIFF_MAX: fails in the allocator, not in its argument check. */
 static volatile size_t huge = (size_t)1 << 56;
 static volatile size_t half_of_all = ((size_t)1 << 63) + 16;
+
+static int is_plain;
+
+__attribute__((always_inline)) static inline void *array(void *block, size_t count, size_t size) {
+    if (!is_plain) return reallocarray(block, count, size);
+    size_t bytes;
+    return realloc(block, __builtin_mul_overflow(count, size, &bytes) ? huge : bytes);
+}
 
 /* jemalloc has no pvalloc: glibc's own would then hand out blocks that jemalloc's free cannot take. */
 #ifdef __GLIBC__
@@ -140,7 +149,7 @@ __attribute__((noinline)) static void allocate(struct worker *w, struct block *b
     case 3: {
         size_t count = 1 + (r >> 16) % 8;
         size = size / count * count;
-        p = reallocarray(NULL, count, size / count);
+        p = array(NULL, count, size / count);
         w->from_null++;
         break;
     }
@@ -184,7 +193,7 @@ __attribute__((noinline)) static void resize(struct worker *w, struct block *b) 
     uint64_t size = random_size(w);
     if (r % 16 == 0) size = 0;
     if (r % 16 == 1) { /* fails: the block lives on */
-        void *p = (r >> 8) & 1 ? realloc(b->address, huge) : reallocarray(b->address, half_of_all, 4);
+        void *p = (r >> 8) & 1 ? realloc(b->address, huge) : array(b->address, half_of_all, 4);
         if (p) _exit(91);
         w->failed++;
         check(w, b);
@@ -192,7 +201,7 @@ __attribute__((noinline)) static void resize(struct worker *w, struct block *b) 
     }
     void *p;
     if ((r >> 9) & 1 && size % 2 == 0)
-        p = reallocarray(b->address, size / 2, 2);
+        p = array(b->address, size / 2, 2);
     else
         p = realloc(b->address, size);
     if (!p && size != 0) _exit(92);
@@ -215,7 +224,7 @@ __attribute__((noinline)) static void fail(struct worker *w) {
     case 0: p = malloc(huge); break;
     case 1: p = calloc(huge, 1); break;
     case 2: p = calloc(half_of_all, 4); break;
-    case 3: p = reallocarray(NULL, half_of_all, 4); break;
+    case 3: p = array(NULL, half_of_all, 4); break;
     case 4:
         if (posix_memalign(&p, 64, huge) == 0) _exit(93);
         p = NULL;
@@ -366,6 +375,7 @@ static uint64_t report(void) {
 
 int main(int argc, char **argv) {
     const char *count = argc > 1 ? argv[1] : "8";
+    is_plain = argc > 2 && strcmp(argv[2], "plain") == 0;
     worker_count = (uint32_t)next_number(&count, 8);
     if (worker_count == 0 || worker_count > MAX_WORKERS) return 2;
     workers = mmap(NULL, sizeof *workers * worker_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -1,7 +1,8 @@
 /* Programs that leak from very many call paths, deep and shallow, and keep a list of them: what their own unwinder
  * (_Unwind_Backtrace) finds at each allocation. What is common to those in C and C++.
  *
- * usage: paths DEPTH                       -> ready PID
+ * usage: paths DEPTH [edge]                -> ready PID
+ *   edge: the first thread's stack is one of its own, and no memory lies behind its outermost frame
  * stdin: go PATHS THREADS [PAUSE_US]       -> done BYTES
  *        report                            -> path BYTES IP IP ... (innermost first), a line each; end
  *
@@ -14,6 +15,7 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unwind.h>
 
 enum { MOST_FRAMES = 127, MOST_THREADS = 64, INNER = 3, OUTER = 5 };
@@ -37,6 +39,7 @@ static void go_path(struct job *job, uint64_t path);
 
 static struct job jobs[MOST_THREADS];
 static uint64_t pause_us;
+static int is_on_edge;
 
 static _Unwind_Reason_Code note_frame(struct _Unwind_Context *context, void *argument) {
     struct entry *entry = (struct entry *)argument;
@@ -71,6 +74,21 @@ static void *go_paths(void *argument) {
     return NULL;
 }
 
+static void go_first(void) { go_paths(&jobs[0]); }
+
+static void go_on_edge(void) {
+    const size_t bytes = 64 * 4096, guard = 4096;
+    char *stack = (char *)mmap(NULL, bytes + guard, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (stack == MAP_FAILED || mprotect(stack + bytes, guard, PROT_NONE)) _exit(94);
+    static ucontext_t here, there;
+    if (getcontext(&there)) _exit(95);
+    there.uc_stack.ss_sp = stack;
+    there.uc_stack.ss_size = bytes;
+    there.uc_link = &here;
+    makecontext(&there, go_first, 0);
+    if (swapcontext(&here, &there)) _exit(96);
+}
+
 /* Notes `most` allocations a path. */
 static void go(const char *line, int depth, uint64_t most) {
     uint64_t paths = next_number(&line, 100);
@@ -92,7 +110,8 @@ static void go(const char *line, int depth, uint64_t most) {
     pthread_t ids[MOST_THREADS];
     for (uint64_t i = 1; i < threads; i++)
         if (pthread_create(&ids[i], NULL, go_paths, &jobs[i])) _exit(92);
-    go_paths(&jobs[0]);
+    if (is_on_edge) go_on_edge();
+    else go_first();
     uint64_t bytes = 0;
     for (uint64_t i = 1; i < threads; i++) pthread_join(ids[i], NULL);
     for (uint64_t i = 0; i < threads; i++)
@@ -119,6 +138,7 @@ static void report(void) {
 /* The whole program: a path notes at most `most` allocations. */
 static inline int serve_paths(int argc, char **argv, uint64_t most) {
     int depth = argc > 1 ? atoi(argv[1]) : 12;
+    is_on_edge = argc > 2 && strcmp(argv[2], "edge") == 0;
     announce_ready();
     const char *line = wait_for_line("go");
     go(line, depth, most);

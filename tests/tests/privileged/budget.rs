@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use leaktrace_tests::{Build, Ended, Language, Leaktrace, Said, Totals, Victim, Watched, altered_code};
@@ -128,8 +128,7 @@ fn whole_again() -> Result<()> {
 /// A load that leaves room grows until tracing all of it is more than may be taken: samples are enough then. What lived before
 /// stays known, and so does what is told of all that came: by the victim's ledger.
 ///
-/// Prices are measured anew each time, and where another test disturbs that, hits may seem to be all of the cost: then it is
-/// tried again.
+/// Prices are measured anew each time, and where that is disturbed, hits may seem to be all of the cost: then it is tried again.
 fn samples_first() -> Result<()> {
     for _ in 0..4 {
         if begins_with_samples()? {
@@ -142,16 +141,19 @@ fn samples_first() -> Result<()> {
 /// Whether samples were taken and were enough; if so, they were right.
 fn begins_with_samples() -> Result<bool> {
     const MOST: f64 = 0.05;
-    let mut victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?;
+    const MORE_A_SECOND: f64 = 0.15;
+    let mut victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &["2", "plain"])?;
     let directory = tempfile::tempdir()?;
     let dump = directory.path().join("live").display().to_string();
     // Only sessions skip the return of what is no sample: with other links the hits are nearly all of the cost.
     let arguments =
         ["--max-overhead", "5%", "--links", "session", "--interval", "500ms", "--dump-live", &dump];
     let mut leaktrace = Leaktrace::attach(victim.pid(), &arguments)?;
-    let (mut since, mut pause, mut seed) = (None, Duration::from_millis(60), 1);
+    // Far from too much, also where hits cost some times as much as elsewhere.
+    let (mut since, mut pause, mut seed) = (None, Duration::from_millis(150), 1);
     // Some milliseconds of work at a time.
     loop {
+        let begun = Instant::now();
         victim.go(500, seed, 2)?;
         sleep(pause);
         let last = leaktrace.records_so_far()?.last().context("no record")?;
@@ -164,10 +166,17 @@ fn begins_with_samples() -> Result<bool> {
                 // At the very edge chance would decide what comes next.
                 pause = pause.mul_f64(1.4);
             }
-            None => pause = pause.mul_f64(0.997),
+            // Slowly: where the load grows much within the second that the budget is for, hits alone are too much at its end.
+            None => pause = pause.mul_f64((-MORE_A_SECOND * begun.elapsed().as_secs_f64()).exp()),
         }
         if told(leaktrace.records(), "budget_slices") {
-            leaktrace.stop()?.expect_success()?;
+            let ended = leaktrace.stop()?;
+            ended.expect_success()?;
+            let header = ended.of_type("header").next().context("no header")?;
+            println!("slices after {t} s, by prices of {}", header["capture"]["hit_ns"]);
+            for tick in ended.of_type("tick").filter(|tick| tick["t"].as_f64() > Some(t - 2.0)) {
+                println!("{} s: {}", tick["t"], tick["overhead"]);
+            }
             return Ok(false);
         }
         seed += 1;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use leaktrace_tests::{Build, Ended, Language, rust_victim};
+use leaktrace_tests::{Build, Ended, Language, Victim, rust_victim};
 use serde_json::Value;
 
-use super::{compare, paths_c, seen, trace};
+use super::{Paths, compare, paths_c, seen, trace, trace_victim};
 use crate::Case;
 
 pub(super) const CASES: &[Case] = &[
@@ -21,6 +21,8 @@ pub(super) const CASES: &[Case] = &[
     ("stacks::rust", rust),
     ("stacks::frame_pointers_when_asked_for", frame_pointers),
     ("stacks::plain_probes_see_the_same", plain_probes),
+    ("stacks::to_the_end_of_memory_by_tables", to_the_end_by_tables),
+    ("stacks::to_the_end_of_memory_by_frame_pointers", to_the_end_by_frame_pointers),
 ];
 
 /// So deep are the paths.
@@ -110,10 +112,14 @@ fn is_own(function: &str) -> bool {
 fn frame_pointers() -> Result<()> {
     let arguments = ["--top", "10000", "--unwind", "fp"];
     let (told, ended) = trace(&paths_c(&["-O1"]).path()?, (9, "go 100 1"), &arguments)?;
+    whole_in_the_program(&told, &ended)
+}
+
+/// Up to main the program's own functions are whole; the C library's, which has no frame pointers, are not.
+fn whole_in_the_program(told: &Paths, ended: &Ended) -> Result<()> {
     let header = ended.of_type("header").next().context("no header")?;
     ensure!(header["capture"]["stacks"] == "frame_pointers", "{}", header["capture"]);
-    // Up to main the program's own functions are whole; the C library's, which has none, are not.
-    let seen = seen(&ended)?;
+    let seen = seen(ended)?;
     let named = told.iter().filter(|(path, bytes)| {
         seen.iter().any(|(found, found_bytes)| {
             found.len() > 9 && path.starts_with(found.get(1..).unwrap_or(&[])) && found_bytes == *bytes
@@ -121,6 +127,25 @@ fn frame_pointers() -> Result<()> {
     });
     ensure!(named.count() == told.len(), "{seen:x?} is not {told:x?}");
     Ok(())
+}
+
+/// A thread's stack whose memory ends right behind its outermost frame, as that of a coroutine.
+fn on_edge(flags: &[&str], arguments: &[&str]) -> Result<(Paths, Ended)> {
+    trace_victim(Victim::start(paths_c(flags).path()?, &["9", "edge"])?, "go 400 1 200", arguments)
+}
+
+fn to_the_end_by_tables() -> Result<()> {
+    let (told, ended) = on_edge(&WITHOUT, &["--top", "10000"])?;
+    let header = ended.of_type("header").next().context("no header")?;
+    ensure!(header["capture"]["stacks"] == "unwind_tables", "{}", header["capture"]);
+    let (equal, all) = compare(&told, seen(&ended)?)?;
+    ensure!(equal == all, "{equal} of {all} bytes have the right stack");
+    Ok(())
+}
+
+fn to_the_end_by_frame_pointers() -> Result<()> {
+    let (told, ended) = on_edge(&["-O1"], &["--top", "10000", "--unwind", "fp"])?;
+    whole_in_the_program(&told, &ended)
 }
 
 fn plain_probes() -> Result<()> {

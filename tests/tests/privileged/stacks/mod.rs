@@ -28,7 +28,10 @@ fn paths_c(flags: &[&str]) -> Build {
 
 /// Traces a program that leaks from many call paths: what it says of itself, and what was seen of it.
 fn trace(program: &Path, (depth, go): (u32, &str), arguments: &[&str]) -> Result<(Paths, Ended)> {
-    let mut victim = Victim::start(program, &[&depth.to_string()])?;
+    trace_victim(Victim::start(program, &[&depth.to_string()])?, go, arguments)
+}
+
+fn trace_victim(mut victim: Victim, go: &str, arguments: &[&str]) -> Result<(Paths, Ended)> {
     let mut leaktrace = Leaktrace::attach(victim.pid(), arguments)?;
     leaktrace.wait_attached()?;
     victim.send(go)?;
