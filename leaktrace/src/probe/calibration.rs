@@ -195,6 +195,7 @@ impl Costs {
             ret_ns: (plain - emulated - single_step) as i32,
             run_ns: [0; PROGRAMS],
             longer_ns: [0; PROGRAMS],
+            trap_longer_ns: 0,
             passed: passes.then_some(Passed {
                 free_ns: (absent - emulated) as i32,
                 leaf_ns: (leaf - emulated) as i32,

@@ -6,6 +6,9 @@ use super::{
     run_times::{PROGRAMS, Runs},
 };
 
+/// A program that takes still longer does not run slowly: it is interrupted.
+const MOST_SLOWER: f64 = 1.0;
+
 /// What hits cost: [measured](super::calibration) when the trace began, else estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prices {
@@ -27,6 +30,8 @@ pub struct Prices {
     pub run_ns: [u32; PROGRAMS],
     /// By how much a run takes longer on the target: its stacks are deeper, its caches are needed for other things.
     pub longer_ns: [i32; PROGRAMS],
+    /// By how much the trap of a hit takes longer on the target.
+    pub trap_longer_ns: u32,
 }
 
 /// What calls that are not told add to a hit with a record at their entry. Mostly less than nothing.
@@ -52,6 +57,7 @@ impl Prices {
         passed: None,
         run_ns: [0; PROGRAMS],
         longer_ns: [0; PROGRAMS],
+        trap_longer_ns: 0,
     };
 
     /// A hit with a record.
@@ -63,14 +69,17 @@ impl Prices {
         }
     }
 
-    /// By how much a run of a program takes longer on the target.
-    pub fn longer_ns(&self, program: Program) -> i32 {
-        self.longer_ns.get(program as usize).copied().unwrap_or(0)
+    /// By how much a hit takes longer on the target: the trap, and the run of the program.
+    pub fn longer_ns(&self, program: Program) -> i64 {
+        i64::from(self.longer_ns.get(program as usize).copied().unwrap_or(0)) + i64::from(self.trap_longer_ns)
     }
 
     /// Takes over how long the programs ran on the target, where so much of that time (0..1) was on a CPU and not in waiting for
-    /// one: a thread may have to wait in the middle of a run, on kernels that can be preempted. On others it does not, and too
-    /// much is taken off; but no run is shorter than those of which prices were made. `true` where that makes a difference.
+    /// one. No run is shorter than those of which prices were made. `true` where that makes a difference.
+    ///
+    /// Of traps the kernel does not say how long they take. But the program of a free follows no stack: where that takes longer,
+    /// it is because caches and branch predictors are needed for other things, and the trap before it takes longer as well, by
+    /// the same factor.
     pub fn ran(&mut self, runs: &Runs, run_share: f64) -> bool {
         let mut differs = false;
         for ((longer, run), measured) in self.longer_ns.iter_mut().zip(runs).zip(self.run_ns) {
@@ -82,6 +91,12 @@ impl Prices {
                 *longer = now;
                 differs = true;
             }
+        }
+        let of_free = |all: &[i32; PROGRAMS]| all.get(Program::FreeEnter as usize).copied().unwrap_or(0);
+        let run_ns = self.run_ns.get(Program::FreeEnter as usize).copied().unwrap_or(0);
+        if run_ns > 0 {
+            let slower = (f64::from(of_free(&self.longer_ns)) / f64::from(run_ns)).min(MOST_SLOWER);
+            self.trap_longer_ns = (f64::from(self.emulated_ns.saturating_sub(run_ns)) * slower) as u32;
         }
         differs
     }
@@ -108,10 +123,21 @@ mod tests {
         assert!(!prices.ran(&ran(Program::FreeEnter, 900, 10_000), 1.0), "not known what it took before");
         prices.run_ns[Program::FreeEnter as usize] = 200;
         assert!(!prices.ran(&ran(Program::FreeEnter, 900, 10), 1.0), "too few");
-        assert!(prices.ran(&ran(Program::FreeEnter, 1800, 10_000), 0.5));
-        assert_eq!((prices.longer_ns(Program::FreeEnter), prices.longer_ns(Program::NewEnter)), (700, 0));
-        assert!(!prices.ran(&ran(Program::FreeEnter, 905, 10_000), 1.0), "noise");
+        assert!(prices.ran(&ran(Program::FreeEnter, 600, 10_000), 0.5));
+        let longer = |prices: &Prices| [Program::FreeEnter, Program::NewEnter].map(|of| prices.longer_ns(of));
+        assert_eq!(longer(&prices), [400, 300], "half as long again, and so is each trap of 600");
+        assert!(!prices.ran(&ran(Program::FreeEnter, 305, 10_000), 1.0), "noise");
+        assert!(prices.ran(&ran(Program::FreeEnter, 5000, 10_000), 1.0));
+        assert_eq!(longer(&prices), [4800 + 600, 600], "a trap at most twice as long");
+        assert!(prices.ran(&ran(Program::FreeEnter, 300, 10_000), 1.0));
+        prices.run_ns[Program::AllocSession as usize] = 500;
+        assert!(prices.ran(&ran(Program::AllocSession, 700, 10_000), 1.0));
+        assert_eq!(
+            prices.longer_ns(Program::AllocSession),
+            200 + 300,
+            "a deeper stack says nothing of traps"
+        );
         assert!(prices.ran(&ran(Program::FreeEnter, 150, 10_000), 1.0));
-        assert_eq!(prices.longer_ns(Program::FreeEnter), 0, "as long as when prices were measured, at least");
+        assert_eq!(longer(&prices), [0, 0], "as long as when prices were measured, at least");
     }
 }

@@ -9,7 +9,7 @@ use super::{attach::costs, supervisor::Supervisor};
 use crate::{
     cli::CaptureOptions,
     probe::{plan::PlannedProbe, prices::Prices, run_times::Measuring},
-    target::sched::CpuTime,
+    target::{preemption, sched::CpuTime},
 };
 
 /// It is measured for so long, or longer where little runs. All programs of the machine run some hundredths of a microsecond
@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_secs(20);
 pub(super) struct Repricing {
     /// Prices were measured, and all calls are told: those that are not run shorter.
     may_be: bool,
+    /// A run may hold time in which its thread waited.
+    may_wait: bool,
     measuring: Option<Spell>,
     next: Instant,
     /// Of each kind one.
@@ -47,7 +49,8 @@ struct Spell {
 impl Repricing {
     pub(super) fn new(options: &CaptureOptions, prices: &Prices) -> Self {
         let may_be = prices.calibrated && options.sample == 0 && options.min_size == 0;
-        Self { may_be, measuring: None, next: Instant::now(), probes: Vec::new() }
+        let may_wait = may_be && preemption::is_possible();
+        Self { may_be, may_wait, measuring: None, next: Instant::now(), probes: Vec::new() }
     }
 
     /// Probes were placed.
@@ -92,7 +95,7 @@ impl Supervisor {
         }
         spell.look = now + LOOK;
         let runs = programs.ran(&spell.measuring);
-        let run_share = cpu_time().run_share(spell.before);
+        let run_share = if repricing.may_wait { cpu_time().run_share(spell.before) } else { 1.0 };
         let has_enough = runs.iter().any(|run| run.mean_ns().is_some());
         if now >= spell.since + if has_enough { SPELL } else { LONGEST_SPELL } {
             (repricing.measuring, repricing.next) = (None, now + PAUSE);

@@ -12,6 +12,7 @@ pub mod limit;
 pub mod maps;
 pub mod memory;
 pub mod pages;
+pub mod preemption;
 pub mod process;
 pub mod resident;
 pub mod runtime;

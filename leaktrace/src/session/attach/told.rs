@@ -96,7 +96,7 @@ impl Cost {
             _ => (hit, hit),
         };
         let runs = if probe.program == Program::AllocSession { 2 } else { 1 };
-        let longer = runs * i64::from(prices.longer_ns(probe.program));
+        let longer = runs * prices.longer_ns(probe.program);
         Self { record: record + longer, passed }
     }
 
