@@ -39,6 +39,20 @@ pub const fn untagged(word: u64) -> (u64, u8) {
     (word & ((1 << SIZE_BITS) - 1), (word >> SIZE_BITS) as u8)
 }
 
+/// User addresses have 47 bits.
+const ADDRESS_BITS: u32 = 48;
+
+/// By which a block that is told is kept in mind: processes have the same addresses.
+#[inline]
+pub const fn key(process: u16, address: u64) -> u64 {
+    address ^ (process as u64) << ADDRESS_BITS
+}
+
+/// The process of a block that is kept in mind.
+pub const fn process_of(key: u64) -> u16 {
+    (key >> ADDRESS_BITS) as u16
+}
+
 /// How samples are taken at present, in one word, so that it changes at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control(u64);
@@ -147,6 +161,14 @@ mod tests {
         );
         assert_eq!((Control::REMEMBERED.interval(), Control::REMEMBERED.remembers()), (0, true));
         assert!(!Control::EVERYTHING.remembers());
+    }
+
+    #[test]
+    fn processes_of_the_same_addresses_are_told_apart() {
+        let address = 0x7fff_dead_beef;
+        let keys = [0, 1, u16::MAX].map(|process| key(process, address));
+        assert_eq!(keys.map(process_of), [0, 1, u16::MAX]);
+        assert_eq!(keys[0], address);
     }
 
     #[test]

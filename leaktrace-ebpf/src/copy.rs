@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{
-    bpf_ktime_get_ns, bpf_probe_read_user,
+    bpf_ktime_get_ns,
     generated::{bpf_loop, bpf_probe_read_user as read_user},
 };
 use leaktrace_common::{
@@ -15,10 +15,10 @@ use crate::{
     emit,
     maps::{CODE_PAGES, KNOWN_STACKS, RULES, UNSURE, UNWIND, count},
     piece::Piece,
-    registers::Hit,
+    registers::{Hit, read_word},
     rings::{reserve, ring, waiting, wake_flags},
     settings::COPY_ROOM,
-    stack::{HIGHEST_CODE, LOWEST_CODE, Start, mix},
+    stack::{Start, may_be_code, mix, named},
 };
 
 /// Mixed into the hash of a stack that was followed in part.
@@ -89,7 +89,7 @@ pub fn follow(hit: &Hit, start: &Start, seed: u64, followed: &mut Followed) {
 /// The hash of a stack that was followed; sends a copy, if its frames are not known.
 #[inline(never)]
 pub fn identify(hit: &Hit, start: &Start, kind: Kind, walk: &Followed) -> u64 {
-    let mut hash = if walk.hash == NO_STACK { 1 } else { walk.hash };
+    let mut hash = named(walk.hash);
     let mut reason = Reason::New;
     // Before the loader has learned the rules of a busy program, copies of all its stacks would fill the ring: then as much
     // of a stack as can be followed has to do for a moment.
@@ -160,8 +160,7 @@ fn readable(sp: u64) -> u64 {
     let mut length = PAGE - (sp & (PAGE - 1));
     let mut page = 1;
     while page < PAGES {
-        // SAFETY: the helper checks the address and fails without touching anything.
-        if unsafe { bpf_probe_read_user((sp + length) as *const u64) }.is_err() {
+        if read_word(sp + length).is_none() {
             break;
         }
         length += PAGE;
@@ -263,7 +262,7 @@ fn is_code(address: u64) -> bool {
     let (word, bit) = code_bit(address);
     // SAFETY: `pages` is a value of the map, and `word` below the number of its words.
     let bits = unsafe { (&raw const (*pages).words).cast::<u64>().add(word).read() };
-    bits >> bit & 1 == 1 && address >= LOWEST_CODE && address < HIGHEST_CODE
+    bits >> bit & 1 == 1 && may_be_code(address)
 }
 
 /// Sends a copy of the stack, or says why not.

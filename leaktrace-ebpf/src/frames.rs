@@ -1,10 +1,9 @@
 //! Frames that are linked by frame pointers, from the innermost outwards.
 
-use aya_ebpf::helpers::bpf_probe_read_user;
-
 use crate::{
     piece::Piece,
-    stack::{HIGHEST_CODE, LOWEST_CODE, Start},
+    registers::read_pair,
+    stack::{Start, may_be_code},
 };
 
 /// Frames further from the stack pointer than this are not frames of this stack.
@@ -20,20 +19,14 @@ const fn is_possible(fp: u64, lowest: u64, start: &Start) -> bool {
     fp >= lowest && fp & 7 == 0 && fp - start.sp < MAX_STACK_BYTES
 }
 
-#[inline(always)]
-const fn is_code(address: u64) -> bool {
-    address >= LOWEST_CODE && address < HIGHEST_CODE
-}
-
 /// The next frame pointer and return address, if `fp` can be a frame of this stack.
 #[inline(always)]
 pub fn frame(fp: u64, lowest: u64, start: &Start) -> Option<(u64, u64)> {
     if !is_possible(fp, lowest, start) {
         return None;
     }
-    // SAFETY: the helper checks the address and fails without touching anything.
-    let [next, address] = unsafe { bpf_probe_read_user(fp as *const [u64; 2]) }.ok()?;
-    is_code(address).then_some((next, address))
+    let [next, address] = read_pair(fp)?;
+    may_be_code(address).then_some((next, address))
 }
 
 /// A walk from frame to frame.
@@ -67,6 +60,6 @@ impl<'a> Frames<'a> {
         let [next, address] = self.piece.pair(fp, fp)?;
         self.lowest = fp + LINK;
         self.fp = next;
-        is_code(address).then_some(address)
+        may_be_code(address).then_some(address)
     }
 }

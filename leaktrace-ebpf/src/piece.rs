@@ -10,9 +10,9 @@ use core::{
     ptr::read_volatile,
 };
 
-use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user;
 
-use crate::registers::read_word;
+use crate::registers::{read_pair, read_word};
 
 /// No piece begins there, and no stack is within a piece's length of it.
 const NOWHERE: u64 = 1 << 63;
@@ -74,8 +74,7 @@ impl<const WORDS: usize> Piece<WORDS> {
     #[inline(always)]
     pub fn pair(&mut self, at: u64, from: u64) -> Option<[u64; 2]> {
         if !self.holds(at, 2) && !(!self.is_narrow && self.begin(from) && self.holds(at, 2)) {
-            // SAFETY: the helper checks the address and fails without touching anything.
-            return unsafe { bpf_probe_read_user(at as *const [u64; 2]) }.ok();
+            return read_pair(at);
         }
         Some([self.word(at, 0), self.word(at, 1)])
     }

@@ -111,6 +111,13 @@ pub fn read_word(address: u64) -> Option<u64> {
     unsafe { bpf_probe_read_user(address as *const u64) }.ok()
 }
 
+/// Two words of the target's memory, one behind the other; `None` where a page of theirs is not present.
+#[inline(always)]
+pub fn read_pair(address: u64) -> Option<[u64; 2]> {
+    // SAFETY: as in `read_word`.
+    unsafe { bpf_probe_read_user(address as *const [u64; 2]) }.ok()
+}
+
 /// The product of two numbers, or `u64::MAX` where it does not fit.
 ///
 /// In halves, because what a compiler makes of `checked_mul` calls a 128-bit routine that BPF does not have.

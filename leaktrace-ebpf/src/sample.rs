@@ -97,8 +97,7 @@ pub fn lives_on(hit: &Hit, address: u64) {
     remember(hit, address);
 }
 
-/// Processes have the same addresses; user addresses have 47 bits.
 #[inline(always)]
-fn key(hit: &Hit, address: u64) -> u64 {
-    address ^ u64::from(hit.cookie.process) << 48
+const fn key(hit: &Hit, address: u64) -> u64 {
+    sampling::key(hit.cookie.process, address)
 }

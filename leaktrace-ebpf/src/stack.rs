@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// No code is mapped below this address (vm.mmap_min_addr), nor above the other.
-pub const LOWEST_CODE: u64 = 4096;
-pub const HIGHEST_CODE: u64 = 1 << 47;
+const LOWEST_CODE: u64 = 4096;
+const HIGHEST_CODE: u64 = 1 << 47;
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -31,10 +31,22 @@ pub struct Start {
     pub fp: u64,
 }
 
+/// Whether there can be code at an address.
+#[inline(always)]
+pub const fn may_be_code(address: u64) -> bool {
+    address >= LOWEST_CODE && address < HIGHEST_CODE
+}
+
 #[inline(always)]
 pub fn mix(hash: u64, address: u64) -> u64 {
     let hash = (hash ^ address).wrapping_mul(MULTIPLIER);
     hash ^ (hash >> 29)
+}
+
+/// A hash by which a stack is named: any but that of no stack.
+#[inline(always)]
+pub const fn named(hash: u64) -> u64 {
+    if hash == NO_STACK { 1 } else { hash }
 }
 
 /// Where a hash begins.
@@ -71,7 +83,7 @@ fn hash(seed: u64, start: &Start) -> u64 {
         hash = mix(hash, address);
         index += 1;
     }
-    if hash == NO_STACK { 1 } else { hash }
+    named(hash)
 }
 
 /// Sends the frames of a stack. `false` if the set of known stacks is full, and the stack thus without a name.

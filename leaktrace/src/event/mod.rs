@@ -1,6 +1,7 @@
 //! WHAT happened: ring buffer -> decoded, ordered events and loss counters.
 
 pub mod batch;
+pub mod clock;
 pub mod decode;
 pub mod loss;
 mod merge;

@@ -10,13 +10,10 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
 use leaktrace_common::{Header, Kind};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    time::{ClockId, clock_gettime},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{BatchWriter, merge::Merge};
+use super::{BatchWriter, clock::monotonic_ns, merge::Merge};
 
 /// A batch is handed on at this size: large enough to pay for the hand-over, small enough to stay in a cache.
 const BATCH_BYTES: usize = 256 << 10;
@@ -182,12 +179,6 @@ fn empty(ring: &mut RingBuf<MapData>, capacity: usize, merge: &mut Merge) -> boo
 fn has_records(ring: &RingBuf<MapData>) -> bool {
     let mut asked = [PollFd::new(ring, PollFlags::IN)];
     !matches!(poll(&mut asked, Some(&Timespec::default())), Ok(0))
-}
-
-/// The clock that the kernel stamps records with, nanoseconds.
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// When a record was made, as its header tells.

@@ -23,7 +23,7 @@ use leaktrace_common::{
 };
 
 use super::{
-    links::{AttachPoint, Link, Program, detach_all},
+    links::{AttachPoint, Link, Program, detach_aside},
     own_child::{OURSELVES, Ready, file_offset, read_some, start},
     plan::Returns,
     prices::{Passed, Prices},
@@ -84,8 +84,7 @@ fn measure(command: Command, programs: &mut Programs, returns: Returns) -> io::R
         if programs.may_sample_later() { passing_rounds(&mut child, programs).map(Some) } else { Ok(None) };
     drop(child);
     // It takes a grace period of the kernel, for which there is nothing to wait here.
-    let detach = move || detach_all(links);
-    let _ = std::thread::Builder::new().name("detach".to_owned()).spawn(detach);
+    let _ = detach_aside(links);
     let mut costs = Costs::of(&bare, &probed?);
     if let Some(passing) = passing? {
         costs.take_passed(&Costs::of(&bare, &passing));

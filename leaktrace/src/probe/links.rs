@@ -1,6 +1,11 @@
 //! One small interface for what holds a probe in place, so that other kinds of kernel link can stand beside aya's.
 
-use std::{io, num::NonZeroU32, path::PathBuf, thread};
+use std::{
+    io,
+    num::NonZeroU32,
+    path::PathBuf,
+    thread::{self, Builder, JoinHandle},
+};
 
 use aya::{
     Ebpf,
@@ -232,6 +237,15 @@ fn perf_link(ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, Link
     Ok(Box::new(PerfLink { _link: link }))
 }
 
+/// Takes probes away on a thread of its own; `None` where there are none, or they were taken away here.
+pub fn detach_aside(links: Vec<Box<dyn Link>>) -> Option<JoinHandle<()>> {
+    if links.is_empty() {
+        return None;
+    }
+    // Where no thread can be started, the closure is dropped here, and the links with it.
+    Builder::new().name("detach".to_owned()).spawn(move || detach_all(links)).ok()
+}
+
 /// Takes many probes away at once.
 ///
 /// Closing a link waits for a grace period of the kernel, however many wait beside it: so they wait together.
@@ -243,7 +257,7 @@ pub fn detach_all(links: Vec<Box<dyn Link>>) {
         thread::scope(|scope| {
             for link in batch {
                 // A thread that cannot be started drops its closure, and with it the link, here.
-                let _ = thread::Builder::new().name("detach".into()).spawn_scoped(scope, move || drop(link));
+                let _ = Builder::new().name("detach".into()).spawn_scoped(scope, move || drop(link));
             }
         });
     }

@@ -71,7 +71,7 @@ impl Prices {
 
     /// By how much a hit takes longer on the target: the trap, and the run of the program.
     pub fn longer_ns(&self, program: Program) -> i64 {
-        i64::from(self.longer_ns.get(program as usize).copied().unwrap_or(0)) + i64::from(self.trap_longer_ns)
+        i64::from(of(&self.longer_ns, program)) + i64::from(self.trap_longer_ns)
     }
 
     /// Takes over how long the programs ran on the target, where so much of that time (0..1) was on a CPU and not in waiting for
@@ -92,10 +92,10 @@ impl Prices {
                 differs = true;
             }
         }
-        let of_free = |all: &[i32; PROGRAMS]| all.get(Program::FreeEnter as usize).copied().unwrap_or(0);
-        let run_ns = self.run_ns.get(Program::FreeEnter as usize).copied().unwrap_or(0);
+        let run_ns = of(&self.run_ns, Program::FreeEnter);
         if run_ns > 0 {
-            let slower = (f64::from(of_free(&self.longer_ns)) / f64::from(run_ns)).min(MOST_SLOWER);
+            let longer_ns = of(&self.longer_ns, Program::FreeEnter);
+            let slower = (f64::from(longer_ns) / f64::from(run_ns)).min(MOST_SLOWER);
             self.trap_longer_ns = (f64::from(self.emulated_ns.saturating_sub(run_ns)) * slower) as u32;
         }
         differs
@@ -105,6 +105,11 @@ impl Prices {
     pub fn passed(&self) -> Passed {
         self.passed.unwrap_or(Passed { free_ns: 0, leaf_ns: 0, inner_ns: 400 })
     }
+}
+
+/// What is known of a program; 0 where nothing is.
+fn of<T: Copy + Default>(all: &[T; PROGRAMS], program: Program) -> T {
+    all.get(program as usize).copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Loading the BPF programs, and the maps through which they talk to us.
 
+mod samples;
+
 use std::num::NonZeroU32;
 
 use aya::{
@@ -33,9 +35,6 @@ const MAX_THREADS: u32 = 1 << 15;
 const MAX_SAMPLED: u32 = 1 << 19;
 /// Sampled blocks that live at one time, where samples were not asked for and may have to be taken later on.
 pub const MAX_SAMPLED_LATER: u32 = 1 << 17;
-
-/// Where the index of the process stands in the key of a sampled block.
-const PROCESS_SHIFT: u32 = 48;
 
 /// Return addresses that stacks are followed from: a program of a hundred megabytes of code has some ten thousand on
 /// its way to allocations.
@@ -175,25 +174,6 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Has samples taken from now on, or everything told. Only where the [settings](Settings) allow for samples.
-    pub fn control(&mut self, control: Control) -> Result<(), Failure> {
-        self.control.set(0, control.to_bits(), 0).map_err(map_failure)
-    }
-
-    /// Keeps in mind that these blocks are told, by process and address; fails where there is no room for all of them.
-    pub fn remember(&mut self, blocks: &[(u16, u64)]) -> Result<(), Failure> {
-        for &(process, address) in blocks {
-            let key = address ^ u64::from(process) << PROCESS_SHIFT;
-            self.sampled.insert(key, 1, 0).map_err(map_failure)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets all blocks that were kept in mind.
-    pub fn forget_all_samples(&mut self) {
-        self.forget_samples_where(|_| true);
-    }
-
     /// The ring buffers, for whoever reads them, and by which maps it tells the programs how to follow stacks; `None` when
     /// they were taken before.
     pub fn take_rings(&mut self) -> Option<(Rings, CopyMaps)> {
@@ -244,17 +224,6 @@ impl Programs {
         self.forget_samples(process);
     }
 
-    fn forget_samples(&mut self, process: u16) {
-        self.forget_samples_where(|key| key >> PROCESS_SHIFT == u64::from(process));
-    }
-
-    fn forget_samples_where(&mut self, is_meant: impl Fn(&u64) -> bool) {
-        let gone: Vec<u64> = self.sampled.keys().filter_map(Result::ok).filter(is_meant).collect();
-        for key in gone {
-            let _ = self.sampled.remove(&key);
-        }
-    }
-
     /// Forgets the calls that were under way when the probes went: their returns were not seen.
     pub fn forget_calls(&mut self) {
         let threads: Vec<u64> = self.calls.keys().filter_map(Result::ok).collect();
@@ -274,16 +243,6 @@ impl Programs {
         measuring.since(self.linker.runs())
     }
 
-    /// Whether samples may be taken later on, and are not taken now.
-    pub const fn may_sample_later(&self) -> bool {
-        self.may_sample_later
-    }
-
-    /// Whether there are calls that are not told.
-    pub fn passes_calls(&self) -> bool {
-        self.passed.is_some()
-    }
-
     /// Throws away all that probes on a process of our own have caused: records, stacks, samples, losses. Only before any
     /// other process is probed, and before the ring is taken.
     pub fn discard(&mut self, process: u16) {
@@ -297,12 +256,6 @@ impl Programs {
         if let Some((rings, copies)) = &mut self.rings {
             rings.discard(|stack| copies.forget_stack(stack));
         }
-    }
-
-    /// Calls of a function that the programs looked at so far and did not tell, summed over all CPUs.
-    pub fn passed(&self, function: u8) -> u64 {
-        let counted = self.passed.as_ref().and_then(|passed| passed.get(&u32::from(function), 0).ok());
-        counted.map_or(0, |values| values.iter().sum())
     }
 
     /// What the programs lost so far, by cause, summed over all CPUs.

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-pub(super) use attached::{Attached, close};
+pub(super) use attached::Attached;
 pub(super) use told::{costs, hit_record};
 
 use super::stack_choice::{StackChoice, code_records};

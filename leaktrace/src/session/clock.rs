@@ -2,7 +2,7 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::target::usage::Usage;
+use crate::{event::clock::monotonic_ns, target::usage::Usage};
 
 /// Time since attach, on the clock that the kernel stamps records with.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +21,6 @@ impl Clock {
     pub(super) fn t(self) -> f64 {
         (monotonic_ns().saturating_sub(self.start_ns) / 1_000) as f64 / 1e6
     }
-}
-
-/// The clock that the kernel stamps records with, nanoseconds.
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// CPU seconds that this process used.

@@ -41,7 +41,7 @@ impl Gaze {
     /// They stand again.
     pub(super) fn again(&mut self, t: f64, until: Option<f64>) {
         if let Some(went) = self.went {
-            self.away_s += (t - went.max(self.tick)).max(0.0);
+            self.away_s += self.away_since_tick(went, t);
         }
         (self.came, self.until) = (Some(t), until);
     }
@@ -64,13 +64,18 @@ impl Gaze {
     /// Share of the time since the last tick in which the probes stood.
     pub(super) fn watched_share(&self, t: f64) -> f64 {
         let going_on = match (self.went, self.came) {
-            (Some(went), None) => (t - went.max(self.tick)).max(0.0),
+            (Some(went), None) => self.away_since_tick(went, t),
             _ => 0.0,
         };
         let seconds = (t - self.tick).max(1e-3);
         let away = (self.away_s + going_on) / seconds;
         // A recording may hold any times.
         if away.is_nan() { 1.0 } else { (1.0 - away).clamp(0.0, 1.0) }
+    }
+
+    /// Seconds that the probes have been away since the last tick, where they went at `went`.
+    fn away_since_tick(&self, went: f64, t: f64) -> f64 {
+        (t - went.max(self.tick)).max(0.0)
     }
 
     pub(super) const fn begin_interval(&mut self, t: f64) {

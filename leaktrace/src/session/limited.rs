@@ -6,7 +6,6 @@ use leaktrace_common::sampling::{Control, interval_of};
 use tokio::time::Instant;
 
 use super::{
-    attach::close,
     budget::{Budget, Means, Step},
     input::Fact,
     supervisor::Supervisor,
@@ -14,7 +13,7 @@ use super::{
 use crate::{
     cli::{CaptureOptions, Only},
     output::{record::Level, text},
-    probe::programs::MAX_SAMPLED_LATER,
+    probe::{links::detach_aside, programs::MAX_SAMPLED_LATER},
 };
 
 /// An event thread that is to know that probes go is asked again so soon.
@@ -265,7 +264,7 @@ impl Supervisor {
         self.under_way.leaving(&self.attacher.programs.losses());
         let links = self.processes.values_mut().flat_map(|traced| traced.attached.look_away()).collect();
         if let Some(limited) = &mut self.limited {
-            limited.turn = close(links).map(Turn::Going);
+            limited.turn = detach_aside(links).map(Turn::Going);
         }
     }
 

@@ -31,24 +31,23 @@ fn is_possible_by(
         // Without a word, threads leave the kernel where they like.
         return has("PREEMPT") || has("PREEMPT_RT");
     }
-    let chosen = |text: &str, before: &str, after: &str| {
-        let (_, rest) = text.split_once(before)?;
-        Some(rest.split(after).next().unwrap_or(rest).trim().to_owned())
-    };
     let by_command_line =
-        || command_line.split_ascii_whitespace().rev().find_map(|word| chosen(word, "preempt=", " "));
+        || command_line.split_ascii_whitespace().rev().find_map(|word| word.strip_prefix("preempt="));
     let by_config = || {
         let config = config();
         let is_set = |line: &str| config.lines().any(|other| other == line);
         let modes = [("NONE", "none"), ("VOLUNTARY", "voluntary"), ("LAZY", "lazy")];
-        modes
-            .iter()
-            .find(|(name, _)| is_set(&format!("CONFIG_PREEMPT_{name}=y")))
-            .map(|(_, mode)| (*mode).to_owned())
+        modes.iter().find(|(name, _)| is_set(&format!("CONFIG_PREEMPT_{name}=y"))).map(|(_, mode)| *mode)
     };
-    let mode = chosen(scheduler, "(", ")").or_else(by_command_line).or_else(by_config);
+    let mode = in_brackets(scheduler).or_else(by_command_line).or_else(by_config);
     // Lazily it is done at the end of a tick only, and by then a program has long ended.
-    !mode.is_some_and(|mode| matches!(mode.as_str(), "none" | "voluntary" | "lazy"))
+    !matches!(mode, Some("none" | "voluntary" | "lazy"))
+}
+
+/// The mode that is chosen, of a list such as `none voluntary (full) lazy`.
+fn in_brackets(modes: &str) -> Option<&str> {
+    let (_, rest) = modes.split_once('(')?;
+    Some(rest.split_once(')')?.0)
 }
 
 /// The configuration that the kernel was built with.

@@ -1,13 +1,10 @@
 //! The probes of one process: held in place, let go for a while, placed again.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    thread::{Builder, JoinHandle},
-};
+use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     probe::{
-        links::{AttachPoint, Link, detach_all},
+        links::{AttachPoint, Link, detach_all, detach_aside},
         programs::Programs,
     },
     target::{
@@ -125,7 +122,7 @@ impl Attached {
 
     /// Takes all probes away, on a thread of its own: it takes the kernel about 100 ms.
     pub(in crate::session) fn detach(self) {
-        let _ = close(self.into_links());
+        let _ = detach_aside(self.into_links());
     }
 
     /// Takes all probes away and waits until they are gone.
@@ -136,13 +133,4 @@ impl Attached {
     fn into_links(self) -> Vec<Box<dyn Link>> {
         self.held.into_values().flatten().flat_map(|held| held.links).collect()
     }
-}
-
-/// Closes links on a thread of its own; `None` where there are none, or they were closed here.
-pub(in crate::session) fn close(links: Vec<Box<dyn Link>>) -> Option<JoinHandle<()>> {
-    if links.is_empty() {
-        return None;
-    }
-    // Where no thread can be started, the closure is dropped here, and the links with it.
-    Builder::new().name("detach".to_owned()).spawn(move || detach_all(links)).ok()
 }

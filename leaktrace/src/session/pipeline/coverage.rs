@@ -3,15 +3,19 @@
 use super::Pipeline;
 use crate::{
     heap::Sampling,
-    session::{budget::Spent, traced::is_code},
+    session::{
+        budget::Spent,
+        traced::{Traced, is_code},
+    },
 };
 
 impl Pipeline {
     /// Samples of this level are told from now on.
     pub(super) fn sample(&mut self, base: u64, level: u8) {
         self.sampling = self.sampling.or_else(|| Sampling::every(base)).map(|sampling| sampling.at(level));
-        for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
-            traced.tracker.set_sampling(self.sampling);
+        let sampling = self.sampling;
+        for traced in self.living() {
+            traced.tracker.set_sampling(sampling);
         }
     }
 
@@ -32,8 +36,9 @@ impl Pipeline {
     /// The probes go: what lives is out of sight.
     pub(super) fn look_away(&mut self, t: f64) {
         self.gaze.away(t, &self.spend);
-        for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
-            traced.tracker.look_away(t, self.gaze.sees_all_frees);
+        let sees_all_frees = self.gaze.sees_all_frees;
+        for traced in self.living() {
+            traced.tracker.look_away(t, sees_all_frees);
         }
     }
 
@@ -41,10 +46,15 @@ impl Pipeline {
     pub(super) fn look_again(&mut self, t: f64, until: Option<f64>) {
         self.gaze.again(t, until);
         self.spend.begin_slice();
-        for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
+        for traced in self.living() {
             let code = &traced.code;
             traced.tracker.look_again(t, until, &|address| is_code(code, address));
         }
+    }
+
+    /// The processes that are not gone.
+    fn living(&mut self) -> impl Iterator<Item = &mut Traced> {
+        self.processes.values_mut().filter(|traced| !traced.gone)
     }
 
     /// What tracing took from the processes since attach.
