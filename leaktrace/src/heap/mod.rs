@@ -37,6 +37,7 @@ pub use series::{Point, Series};
 pub use site::{
     Lifetimes, MAPPING_NO_STACK_SITE, MAPPING_OVERFLOW_SITE, NO_STACK_SITE, OVERFLOW_SITE, Site, SiteIds,
 };
+pub use slices::Growth;
 pub use totals::Totals;
 pub use tracker::{FoundBlocks, OldLive, Tracker};
 pub use usable::Rounding;

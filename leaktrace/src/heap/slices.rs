@@ -13,10 +13,12 @@
 //! all. So a site whose blocks are never seen to go is the one that grows, and one whose blocks go as those of others do, is
 //! not.
 
+mod growth;
 mod solve;
 
 use rustc_hash::FxHashMap;
 
+pub use growth::Growth;
 use solve::{Fate, chance};
 
 /// A slice stands for at most so many times its length.
@@ -84,6 +86,10 @@ impl Key {
     const fn before(site: u32) -> Self {
         Self { site, class: u8::MAX }
     }
+
+    const fn is_before(self) -> bool {
+        self.class == u8::MAX
+    }
 }
 
 /// What a site holds when the probes go for the first time: as it was seen, or as it is estimated from samples.
@@ -126,6 +132,8 @@ struct Glimpse {
 pub(super) struct Estimated {
     pub(super) live_blocks: f64,
     pub(super) live_bytes: f64,
+    /// Bytes that live more than when looking in slices began.
+    pub(super) grown_bytes: f64,
     /// What the allocator gave beyond, of those that were born in slices.
     pub(super) spare_bytes: f64,
     /// Of the live bytes, by chance; what the balance may be wrong by comes on top, and is the same for all sites at once.
@@ -140,6 +148,7 @@ impl Estimated {
     fn add(&mut self, other: &Self) {
         self.live_blocks += other.live_blocks;
         self.live_bytes += other.live_bytes;
+        self.grown_bytes += other.grown_bytes;
         self.spare_bytes += other.spare_bytes;
         self.variance += other.variance;
         self.by_balance += other.by_balance;
@@ -328,7 +337,10 @@ impl Slices {
         };
         let mut estimates = FxHashMap::<u32, Estimated>::default();
         for (key, glimpse) in &self.kinds {
-            estimates.entry(key.site).or_default().add(&glimpse.estimate(chances, least));
+            let found = glimpse.estimate(chances, least);
+            let held_bytes = if key.is_before() { glimpse.settled.bytes } else { 0.0 };
+            let grown_bytes = found.live_bytes - held_bytes;
+            estimates.entry(key.site).or_default().add(&Estimated { grown_bytes, ..found });
         }
         estimates
     }
@@ -373,6 +385,7 @@ impl Glimpse {
         Estimated {
             live_blocks: fate.blocks * survival + self.recent.seen as f64,
             live_bytes: live + self.recent_bytes,
+            grown_bytes: 0.0,
             spare_bytes: self.settled.spare * survival,
             variance: self.settled.variance * survival + by_deaths.powi(2),
             by_balance: (live_by(fewer) - live_by(more)) / 2.0,

@@ -119,7 +119,8 @@ impl Traced {
             .iter()
             .map(|child| ChildUsage { pid: child.pid, comm: &child.comm, rss_bytes: child.rss_bytes })
             .collect();
-        let unseen = self.tracker.grown_in_slices().map_or(0.0, |(_, given)| given.max(0.0) * (slowed - 1.0));
+        let unseen =
+            self.tracker.grown_in_slices().map_or(0.0, |grown| grown.given_bytes.max(0.0) * (slowed - 1.0));
         let now = Observed {
             rss_bytes: usage.rss_bytes,
             anon_bytes: usage.split.anon_bytes,

@@ -10,7 +10,7 @@ use crate::heap::block::Loose;
 use crate::heap::facts::SiteFacts;
 use crate::heap::sampling::{Estimate, Sampling};
 use crate::heap::site::Site;
-use crate::heap::slices::{Held, Slice, Slices};
+use crate::heap::slices::{Growth, Held, Slice, Slices};
 use crate::heap::usable::Rounding;
 
 /// Calls of the moments in which the probes come are kept until it is known when they stood; beyond so many, the oldest are
@@ -31,10 +31,8 @@ pub(super) struct Glimpses {
     waiting: VecDeque<Event<'static>>,
     /// How samples had been taken until looking by slices began.
     sampling: Option<Sampling>,
-    /// Live bytes at that time.
-    held_bytes: u64,
-    /// What the allocator gave beyond what was asked for, of the blocks that were born since.
-    spare_bytes: f64,
+    /// Since that time.
+    growth: Growth,
 }
 
 /// The probes stand.
@@ -74,8 +72,7 @@ impl Glimpses {
             fresh: FxHashMap::default(),
             waiting: VecDeque::new(),
             sampling: None,
-            held_bytes: 0,
-            spare_bytes: 0.0,
+            growth: Growth::default(),
         }
     }
 
@@ -169,7 +166,6 @@ impl Tracker {
     /// The probes go for the first time: all that lives was seen, or is estimated from samples.
     fn begin_slices(&mut self, t: f64, is_balanced: bool) {
         let mut glimpses = Glimpses::new(self.units_at(t), t, is_balanced);
-        glimpses.held_bytes = self.totals.live_bytes;
         glimpses.sampling = self.sampling;
         for (index, site) in (0..).zip(self.sites.as_slice()).filter(|(_, site)| site.allocs > 0) {
             let counts = match self.sampling {
@@ -220,12 +216,9 @@ impl Tracker {
         Some(f64::from(self.glimpses.as_ref()?.slices.since()) / 100.0)
     }
 
-    /// What lives more than when looking in slices began, in bytes: as asked for, and as the allocator gave it. `None` where
-    /// everything is seen.
-    pub fn grown_in_slices(&self) -> Option<(f64, f64)> {
-        let glimpses = self.glimpses.as_ref()?;
-        let grown = self.totals.live_bytes as f64 - glimpses.held_bytes as f64;
-        Some((grown, grown + glimpses.spare_bytes))
+    /// What lives more than when looking in slices began. `None` where everything is seen.
+    pub fn grown_in_slices(&self) -> Option<Growth> {
+        Some(self.glimpses.as_ref()?.growth)
     }
 
     /// Nobody looks at the moment of this event.
@@ -320,10 +313,10 @@ impl Tracker {
     /// Takes over what is estimated of each site, and of all.
     fn estimate(&mut self) {
         let Some(glimpses) = &mut self.glimpses else { return };
-        glimpses.spare_bytes = 0.0;
+        glimpses.growth = Growth::default();
         let (mut counts, mut bytes, mut variance, mut by_balance) = ([0.0; 3], [0.0; 2], 0.0, 0.0);
         for (index, found) in glimpses.slices.estimates() {
-            glimpses.spare_bytes += found.spare_bytes;
+            glimpses.growth.add(&found);
             let own = [found.live_blocks, found.allocs, found.frees];
             counts.iter_mut().zip(own).for_each(|(sum, count)| *sum += count);
             bytes = [bytes[0] + found.live_bytes, bytes[1] + found.alloc_bytes];

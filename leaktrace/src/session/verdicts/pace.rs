@@ -7,8 +7,8 @@
 use super::judging::COMPARABLE_GROWTH;
 use crate::{heap::Tracker, verdict::Samples};
 
-/// A heap takes some more than its blocks: so much of the growth of a resident set is no sign of blocks that were not seen.
-const OVERHEAD: f64 = 1.15;
+/// A heap takes some more than what it gives: so much of the growth of a resident set is no sign of blocks that were not seen.
+const OVERHEAD: f64 = 1.1;
 
 /// By what growth in slices is to be multiplied.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,12 +24,12 @@ impl Pace {
     /// `None` where everything is seen.
     pub(super) fn of(tracker: &Tracker, slowed: f64, live: &Samples, resident: &Samples) -> Option<Self> {
         let since = tracker.slices_since()?;
-        let (asked, given) = tracker.grown_in_slices()?;
+        let grown = tracker.grown_in_slices()?;
         let end = *live.times().last()?;
         let live = live.growth_between(since, end).filter(|grown| *grown >= COMPARABLE_GROWTH);
         let by_resident = live.and_then(|live| {
-            let resident = resident.growth_between(since, end)?;
-            Some(resident / (live * (given / asked.max(1.0)).max(1.0)))
+            let rounding = (grown.given_bytes / grown.asked_bytes.max(1.0)).max(1.0);
+            Some(resident.growth_between(since, end)? / (live * grown.sure_share() * rounding))
         });
         let factor = (by_resident.unwrap_or(1.0) / OVERHEAD).clamp(1.0, slowed.max(1.0));
         Some(Self { since, factor, slowed: slowed.max(1.0) })
