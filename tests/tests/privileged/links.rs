@@ -16,6 +16,9 @@ pub(crate) const CASES: &[Case] = &[
     ("links::perf_comes_and_goes", || come_and_go("perf", 2, 50)),
 ];
 
+/// A thousand cycles take half an hour: so often it is told how far they are.
+const TOLD_EVERY: u32 = 100;
+
 fn exact(asked: &str, told: &str) -> Result<()> {
     let victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?;
     let pid = victim.pid();
@@ -32,7 +35,12 @@ fn come_and_go(links: &str, cycles: u32, soak_cycles: u32) -> Result<()> {
     let mut victim = Victim::start(Build::new("ledger.c", Language::C).path()?, &[])?;
     let pid = victim.pid();
     victim.go_while(2000, 8, || {
-        (0..cycles).try_for_each(|cycle| cycle_once(pid, links).with_context(|| format!("cycle {cycle}")))
+        (1..=cycles).try_for_each(|cycle| {
+            if cycle % TOLD_EVERY == 0 {
+                println!("{links}: cycle {cycle} of {cycles}");
+            }
+            cycle_once(pid, links).with_context(|| format!("cycle {cycle}"))
+        })
     })?;
     println!("{links}: attached and detached {cycles} times");
     ensure!(altered_code(pid)?.is_empty(), "probes stayed behind");

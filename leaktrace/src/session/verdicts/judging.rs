@@ -1,6 +1,6 @@
 //! From what is known of a process to judgements: its series, and the circumstances beside them.
 
-use super::pace::Pace;
+use super::{heir::took_over, pace::Pace};
 use crate::{
     heap,
     output::verdict::{About, Subject, SubjectKind, VerdictRecord},
@@ -14,6 +14,8 @@ use crate::{
 /// Growth younger than this is at most `suspect`: a cache that fills looks the same. Most caches of a service under
 /// load are full by then, and a leak of 1 MB/s is named within a minute.
 const PATIENCE_S: f64 = 50.0;
+/// Of a site that goes on with the growth of a process that is a leak.
+const PATIENCE_WITH_HEIRS_S: f64 = 20.0;
 /// A JavaScript heap grows by itself while functions are compiled at first use and collect feedback: by a quarter of
 /// a megabyte in the first minute of a program that keeps nothing, more of a large one.
 const HEAP_NOISE: f64 = (1 << 20) as f64;
@@ -45,6 +47,8 @@ pub(in crate::session) struct Moment {
 pub(super) struct Judging<'a> {
     traced: &'a Traced,
     moment: Moment,
+    /// That the process is a leak is told.
+    leaks: bool,
     live: Samples,
     resident: Samples,
     rss_agreement: Option<f64>,
@@ -53,13 +57,13 @@ pub(super) struct Judging<'a> {
 }
 
 impl<'a> Judging<'a> {
-    pub(super) fn new(traced: &'a Traced, moment: Moment) -> Self {
+    pub(super) fn new(traced: &'a Traced, moment: Moment, leaks: bool) -> Self {
         let live = Samples::new(traced.tracker.history());
         let resident = samples(&traced.resident);
         let pace = Pace::of(&traced.tracker, moment.slowed, &live, &resident);
         let live = pace.map_or_else(|| live.clone(), |pace| pace.corrected(&live));
         let rss_agreement = agreement(&resident, &live);
-        Self { traced, moment, live, resident, rss_agreement, pace }
+        Self { traced, moment, leaks, live, resident, rss_agreement, pace }
     }
 
     /// The process by its live bytes; `None` where no allocation is traced.
@@ -148,6 +152,10 @@ impl<'a> Judging<'a> {
             history = pace.corrected(&history);
             around.pace = Some(pace.bounds());
             around.loss_share = self.moment.loss_share;
+        }
+        let is_of_heap = !is_sampled && tracker.mappings().site(id).is_none();
+        if self.leaks && is_of_heap && took_over(&self.live, &history) {
+            around.patience_s = PATIENCE_WITH_HEIRS_S;
         }
         let circumstances = Circumstances { site: fate.as_ref().map(facts), ..around };
         let [live_count, allocs, frees] = if is_estimated && !is_sampled {

@@ -3,6 +3,7 @@
 //! Judging costs far more than counting, so each pass over the processes judges only so many subjects: every process
 //! in turn, the call sites with a verdict in turn, and those that grow most urgently among the others.
 
+mod heir;
 mod judging;
 mod pace;
 mod standing;
@@ -111,7 +112,10 @@ impl Verdicts {
     /// Judges a process and at most `most` of its sites; gives how many subjects these were.
     fn judge(&mut self, process: u16, traced: &mut Traced, moment: Moment, most: usize) -> usize {
         let sites = self.sites_due(process, traced, moment.t, most);
-        let judging = Judging::new(traced, moment);
+        let whole = Key { process, kind: SubjectKind::Process, id: 0 };
+        let is_leak = |standing: &Standing| standing.stands().is_some_and(|it| it.verdict == Verdict::Leak);
+        let leaks = self.standings.get(&whole).is_some_and(is_leak);
+        let judging = Judging::new(traced, moment, leaks);
         let mut whole = vec![judging.process(), judging.rss()];
         whole.extend(judging.v8_heaps().into_iter().map(Some));
         let records: Vec<_> = sites.iter().filter_map(|&id| judging.site(id)).collect();
