@@ -150,6 +150,22 @@ fn a_leak_is_out_within_ten_seconds_and_called_so_within_a_minute() {
 }
 
 #[test]
+fn a_leak_that_goes_on_at_another_site_is_named_as_soon_as_the_process_is() {
+    let mut run = Run::new();
+    run.stacks(1..4);
+    (0..25).for_each(|_| run.second([(1, MEGABYTE)]));
+    // The code was compiled anew. Beside it something is filled that was not there before.
+    (0..35).for_each(|_| run.second([(2, MEGABYTE), (3, MEGABYTE / 10)]));
+    let leak = |kind| run.verdicts(kind).into_iter().find(|record| record.verdict == Verdict::Leak);
+    let (process, site) = (leak(SubjectKind::Process).unwrap(), leak(SubjectKind::Site).unwrap());
+    assert_eq!(site.subject.id, Some(2));
+    assert!(process.t <= site.t && site.t <= process.t + 5.0, "{} {}", process.t, site.t);
+    assert!(site.confidence <= process.confidence, "{} {}", process.confidence, site.confidence);
+    let others = run.verdicts(SubjectKind::Site).into_iter().filter(|record| record.subject.id != Some(2));
+    assert!(others.into_iter().all(|record| record.verdict != Verdict::Leak));
+}
+
+#[test]
 fn without_names_a_verdict_waits_and_comes_again_with_them() {
     let mut run = Run { with_names: false, ..leak_for(0) };
     let mut seconds = 0;

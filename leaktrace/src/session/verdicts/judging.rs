@@ -47,8 +47,8 @@ pub(in crate::session) struct Moment {
 pub(super) struct Judging<'a> {
     traced: &'a Traced,
     moment: Moment,
-    /// That the process is a leak is told.
-    leaks: bool,
+    /// How sure it is that the process is a leak, where that is told.
+    leak: Option<f64>,
     live: Samples,
     resident: Samples,
     rss_agreement: Option<f64>,
@@ -57,13 +57,13 @@ pub(super) struct Judging<'a> {
 }
 
 impl<'a> Judging<'a> {
-    pub(super) fn new(traced: &'a Traced, moment: Moment, leaks: bool) -> Self {
+    pub(super) fn new(traced: &'a Traced, moment: Moment, leak: Option<f64>) -> Self {
         let live = Samples::new(traced.tracker.history());
         let resident = samples(&traced.resident);
         let pace = Pace::of(&traced.tracker, moment.slowed, &live, &resident);
         let live = pace.map_or_else(|| live.clone(), |pace| pace.corrected(&live));
         let rss_agreement = agreement(&resident, &live);
-        Self { traced, moment, leaks, live, resident, rss_agreement, pace }
+        Self { traced, moment, leak, live, resident, rss_agreement, pace }
     }
 
     /// The process by its live bytes; `None` where no allocation is traced.
@@ -154,7 +154,8 @@ impl<'a> Judging<'a> {
             around.loss_share = self.moment.loss_share;
         }
         let is_of_heap = !is_sampled && tracker.mappings().site(id).is_none();
-        if self.leaks && is_of_heap && took_over(&self.live, &history) {
+        let leak = self.leak.filter(|_| is_of_heap && took_over(&self.live, &history));
+        if leak.is_some() {
             around.patience_s = PATIENCE_WITH_HEIRS_S;
         }
         let circumstances = Circumstances { site: fate.as_ref().map(facts), ..around };
@@ -171,7 +172,10 @@ impl<'a> Judging<'a> {
             estimated: is_estimated,
             ..self.about(SubjectKind::Site, u64::from(id))
         };
-        Some(record(&judge(&history, &circumstances), about))
+        let mut judgement = judge(&history, &circumstances);
+        // It is the same growth.
+        judgement.confidence = judgement.confidence.min(leak.unwrap_or(1.0));
+        Some(record(&judgement, about))
     }
 
     /// Whether not all of a site's blocks are seen; mappings are seen all.

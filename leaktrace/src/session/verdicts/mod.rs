@@ -113,9 +113,9 @@ impl Verdicts {
     fn judge(&mut self, process: u16, traced: &mut Traced, moment: Moment, most: usize) -> usize {
         let sites = self.sites_due(process, traced, moment.t, most);
         let whole = Key { process, kind: SubjectKind::Process, id: 0 };
-        let is_leak = |standing: &Standing| standing.stands().is_some_and(|it| it.verdict == Verdict::Leak);
-        let leaks = self.standings.get(&whole).is_some_and(is_leak);
-        let judging = Judging::new(traced, moment, leaks);
+        let stands = self.standings.get(&whole).and_then(Standing::stands);
+        let leak = stands.filter(|record| record.verdict == Verdict::Leak).map(|record| record.confidence);
+        let judging = Judging::new(traced, moment, leak);
         let mut whole = vec![judging.process(), judging.rss()];
         whole.extend(judging.v8_heaps().into_iter().map(Some));
         let records: Vec<_> = sites.iter().filter_map(|&id| judging.site(id)).collect();
