@@ -26,7 +26,7 @@ pub use leaktrace::{Ended, Leaktrace, leaktrace_binary};
 pub use ledger::Ledger;
 pub use lines::Lines;
 pub use mapping_ledger::{MappingLedger, MappingReport, dumped_ranges};
-pub use memory::altered_code;
+pub use memory::{altered_code, no_probes_in};
 pub use node::{NODES, TracedGc, node, node_victim};
 pub use processes::{children, is_alive, parent_chain_contains, wait_until};
 pub use service::{Bench, Nginx, Postgres, PostgresSession, Redis, free_port, http_requests};

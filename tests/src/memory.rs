@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Executable file mappings whose bytes differ from their file: `path+offset`, at most one a mapping.
 ///
@@ -33,6 +33,13 @@ pub fn altered_code(pid: u32) -> Result<Vec<String>> {
         }
     }
     Ok(altered)
+}
+
+/// Fails where probes are still in place.
+pub fn no_probes_in(pid: u32) -> Result<()> {
+    let altered = altered_code(pid)?;
+    ensure!(altered.is_empty(), "probes stayed behind: {}", altered.join(", "));
+    Ok(())
 }
 
 #[cfg(test)]

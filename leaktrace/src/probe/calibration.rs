@@ -23,7 +23,8 @@ use leaktrace_common::{
 };
 
 use super::{
-    links::{AttachPoint, Link, Program, detach_aside},
+    detach::detach_aside,
+    links::{AttachPoint, Link, Program},
     own_child::{OURSELVES, Ready, file_offset, read_some, start},
     plan::Returns,
     prices::{Passed, Prices},

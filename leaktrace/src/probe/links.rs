@@ -1,11 +1,6 @@
 //! One small interface for what holds a probe in place, so that other kinds of kernel link can stand beside aya's.
 
-use std::{
-    io,
-    num::NonZeroU32,
-    path::PathBuf,
-    thread::{self, Builder, JoinHandle},
-};
+use std::{io, num::NonZeroU32, path::PathBuf};
 
 use aya::{
     Ebpf,
@@ -235,30 +230,4 @@ fn perf_link(ebpf: &mut Ebpf, point: &AttachPoint) -> Result<Box<dyn Link>, Link
     let id = program.attach(at, &point.path, UProbeScope::OneProcess(point.pid))?;
     let link = program.take_link(id)?;
     Ok(Box::new(PerfLink { _link: link }))
-}
-
-/// Takes probes away on a thread of its own; `None` where there are none, or they were taken away here.
-pub fn detach_aside(links: Vec<Box<dyn Link>>) -> Option<JoinHandle<()>> {
-    if links.is_empty() {
-        return None;
-    }
-    // Where no thread can be started, the closure is dropped here, and the links with it.
-    Builder::new().name("detach".to_owned()).spawn(move || detach_all(links)).ok()
-}
-
-/// Takes many probes away at once.
-///
-/// Closing a link waits for a grace period of the kernel, however many wait beside it: so they wait together.
-pub fn detach_all(links: Vec<Box<dyn Link>>) {
-    const AT_ONCE: usize = 64;
-    let mut links = links;
-    while !links.is_empty() {
-        let batch = links.split_off(links.len().saturating_sub(AT_ONCE));
-        thread::scope(|scope| {
-            for link in batch {
-                // A thread that cannot be started drops its closure, and with it the link, here.
-                let _ = Builder::new().name("detach".into()).spawn_scoped(scope, move || drop(link));
-            }
-        });
-    }
 }

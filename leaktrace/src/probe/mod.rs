@@ -3,6 +3,7 @@
 pub mod calibration;
 pub mod code_map;
 pub mod copies;
+pub mod detach;
 pub mod links;
 pub mod multi;
 pub mod object;

@@ -20,7 +20,8 @@ use std::{
 use leaktrace_common::{Argument, Cookie, Role};
 
 use super::{
-    links::{AttachPoint, Link, Program, detach_all},
+    detach::detach_all,
+    links::{AttachPoint, Link, Program},
     own_child::{OURSELVES, file_offset, read_some, start},
     programs::Programs,
 };

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cli::{CaptureOptions, Only},
     output::{record::Level, text},
-    probe::{links::detach_aside, programs::MAX_SAMPLED_LATER},
+    probe::{detach::detach_aside, programs::MAX_SAMPLED_LATER},
 };
 
 /// An event thread that is to know that probes go is asked again so soon.

@@ -31,6 +31,7 @@ use crate::{
     error::{ExitCode, Failure},
     output::record::{Capture, Header, SCHEMA},
     probe::{
+        detach,
         plan::Returns,
         programs::{Programs, Settings},
     },
@@ -42,7 +43,9 @@ pub(super) fn run(options: &TraceOptions, general: &GeneralOptions) -> Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Failure::new(ExitCode::Internal, format!("could not start the event loop: {error}"))
     })?;
-    runtime.block_on(trace(options, general))
+    let ended = runtime.block_on(trace(options, general));
+    detach::wait_for_all();
+    ended
 }
 
 async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), Failure> {
@@ -57,8 +60,9 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     check_system(&system)?;
     let recorder = create_files(options)?;
 
+    // From here on a signal must not end leaktrace as it ends any program: whoever is about to be killed cannot take probes away.
+    let signals = Signals::listen()?;
     // Asked for before anything is attached: where it is refused, nothing was touched.
-    let signals = if options.capture.js_sites { Some(Signals::listen()?) } else { None };
     let js_sites = if options.capture.js_sites { Some(JsSites::start(&process, options)?) } else { None };
 
     let settings = settings(&process, options, general, &system);
@@ -137,8 +141,6 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     if let Some(launched) = &mut supervisor.launched {
         launched.go();
     }
-    // Before this moment a signal ends leaktrace as it ends any program, and the kernel takes the probes away.
-    let signals = signals.map_or_else(Signals::listen, Ok)?;
     let reason = supervisor.supervise(options, signals, happened, &mut wanted).await?;
     supervisor.end(reason, options.view.dump_live.clone())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use leaktrace_tests::{
-    Build, Ended, Language, Leaktrace, Ledger, Totals, Victim, altered_code, dumped_blocks,
+    Build, Ended, Language, Leaktrace, Ledger, Totals, Victim, altered_code, dumped_blocks, no_probes_in,
 };
 
 use crate::Case;
@@ -91,7 +91,7 @@ fn code_is_restored() -> Result<()> {
     let leaktrace = Leaktrace::attach(victim.pid(), &[])?;
     ensure!(!altered_code(victim.pid())?.is_empty(), "the comparison does not see probes in place");
     leaktrace.stop()?.expect_success()?;
-    ensure!(altered_code(victim.pid())?.is_empty(), "probes stayed behind after the end");
+    no_probes_in(victim.pid())?;
     let leaktrace = Leaktrace::attach(victim.pid(), &[])?;
     leaktrace.signal(rustix::process::Signal::KILL)?;
     ensure!(!leaktrace.finish()?.status.success(), "SIGKILL did not kill leaktrace");

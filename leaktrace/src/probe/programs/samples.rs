@@ -6,7 +6,7 @@ use super::{Programs, map_failure};
 use crate::error::Failure;
 
 impl Programs {
-    /// Has samples taken from now on, or everything told. Only where the [settings](Settings) allow for samples.
+    /// Has samples taken from now on, or everything told. Only where the [settings](super::Settings) allow for samples.
     pub fn control(&mut self, control: Control) -> Result<(), Failure> {
         self.control.set(0, control.to_bits(), 0).map_err(map_failure)
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     probe::{
-        links::{AttachPoint, Link, detach_all, detach_aside},
+        detach::{detach_all, detach_aside},
+        links::{AttachPoint, Link},
         programs::Programs,
     },
     target::{
