@@ -55,6 +55,11 @@ impl V8State {
         self.isolates.grown_bytes()
     }
 
+    /// Bytes by which what V8 holds for all heaps has grown.
+    pub(super) fn committed_growth(&self) -> u64 {
+        self.isolates.committed_growth()
+    }
+
     /// Bytes by which what mark-compacts leave in all heaps has grown.
     pub(super) fn kept_bytes(&self) -> u64 {
         self.isolates.kept_bytes()

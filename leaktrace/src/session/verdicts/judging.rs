@@ -60,7 +60,8 @@ impl<'a> Judging<'a> {
     pub(super) fn new(traced: &'a Traced, moment: Moment, leak: Option<f64>) -> Self {
         let live = Samples::new(traced.tracker.history());
         let resident = samples(&traced.resident);
-        let pace = Pace::of(&traced.tracker, moment.slowed, &live, &resident);
+        let pace =
+            Pace::of(&traced.tracker, moment.slowed, &live, (&resident, traced.v8.committed_growth() as f64));
         let live = pace.map_or_else(|| live.clone(), |pace| pace.corrected(&live));
         let rss_agreement = agreement(&resident, &live);
         Self { traced, moment, leak, live, resident, rss_agreement, pace }

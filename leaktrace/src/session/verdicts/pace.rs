@@ -21,15 +21,21 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `None` where everything is seen.
-    pub(super) fn of(tracker: &Tracker, slowed: f64, live: &Samples, resident: &Samples) -> Option<Self> {
+    /// `None` where everything is seen. `others_bytes` is what V8 holds more for its heaps: no blocks are missing there.
+    pub(super) fn of(
+        tracker: &Tracker,
+        slowed: f64,
+        live: &Samples,
+        (resident, others_bytes): (&Samples, f64),
+    ) -> Option<Self> {
         let since = tracker.slices_since()?;
         let grown = tracker.grown_in_slices()?;
         let end = *live.times().last()?;
         let live = live.growth_between(since, end).filter(|grown| *grown >= COMPARABLE_GROWTH);
         let by_resident = live.and_then(|live| {
             let rounding = (grown.given_bytes / grown.asked_bytes.max(1.0)).max(1.0);
-            Some(resident.growth_between(since, end)? / (live * grown.sure_share() * rounding))
+            let resident = resident.growth_between(since, end)? - others_bytes;
+            Some(resident / (live * grown.sure_share() * rounding))
         });
         let factor = (by_resident.unwrap_or(1.0) / OVERHEAD).clamp(1.0, slowed.max(1.0));
         Some(Self { since, factor, slowed: slowed.max(1.0) })

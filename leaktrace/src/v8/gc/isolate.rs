@@ -20,6 +20,8 @@ pub struct Isolate {
     /// Bytes in use when that was first seen.
     first_used: Option<u64>,
     committed: Option<u64>,
+    /// The same when it was first seen.
+    first_committed: Option<u64>,
     limit: Option<Limit>,
     collections: u64,
     mark_compacts: u64,
@@ -38,6 +40,7 @@ impl Isolate {
             used: 0,
             first_used: None,
             committed: None,
+            first_committed: None,
             limit: None,
             collections: 0,
             mark_compacts: 0,
@@ -54,7 +57,7 @@ impl Isolate {
         self.collections += 1;
         self.pause_ns = self.pause_ns.saturating_add(cycle.end_ns.saturating_sub(cycle.begin_ns));
         self.use_is(cycle.after.or(cycle.before).unwrap_or(self.used));
-        self.committed = cycle.committed.or(self.committed);
+        self.holds(cycle.committed);
         if cycle.kind == Kind::MarkCompact {
             self.mark_compacts += 1;
             if let Some(after) = cycle.after {
@@ -67,9 +70,14 @@ impl Isolate {
     pub(super) fn measured(&mut self, hook: Hook, bytes: u64) {
         match hook {
             Hook::SizeOfObjects => self.use_is(bytes),
-            Hook::CommittedMemory => self.committed = Some(bytes),
+            Hook::CommittedMemory => self.holds(Some(bytes)),
             _ => {}
         }
+    }
+
+    fn holds(&mut self, committed: Option<u64>) {
+        self.first_committed = self.first_committed.or(committed);
+        self.committed = committed.or(self.committed);
     }
 
     fn use_is(&mut self, bytes: u64) {
@@ -115,6 +123,12 @@ impl Isolate {
     /// Bytes that V8 holds for it, when V8 last took that size.
     pub const fn committed_bytes(&self) -> Option<u64> {
         self.committed
+    }
+
+    /// Bytes by which that has grown since it was first seen.
+    pub fn committed_growth(&self) -> u64 {
+        let (first, last) = (self.first_committed, self.committed);
+        first.zip(last).map_or(0, |(first, last)| last.saturating_sub(first))
     }
 
     /// The most bytes it may have, and where that is known from.

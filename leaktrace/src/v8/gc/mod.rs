@@ -194,6 +194,11 @@ impl Isolates {
         all.try_fold(0_u64, |sum, isolate| Some(sum.saturating_add(isolate.committed_bytes()?)))
     }
 
+    /// Bytes by which that has grown, for each isolate since it was first known.
+    pub fn committed_growth(&self) -> u64 {
+        self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.committed_growth()))
+    }
+
     /// Whether no isolate collected yet.
     pub fn is_empty(&self) -> bool {
         self.by_heap.is_empty()

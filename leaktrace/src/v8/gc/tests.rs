@@ -82,6 +82,22 @@ fn only_mark_compacts_are_a_baseline() {
 }
 
 #[test]
+fn what_v8_holds_more_is_counted_from_when_it_was_first_known() {
+    let mut isolate = super::Isolate::new(1, 0x1000, 0.0);
+    let mut growth = Vec::new();
+    for (hook, bytes) in [
+        (Hook::SizeOfObjects, 10),
+        (Hook::CommittedMemory, 100),
+        (Hook::CommittedMemory, 130),
+        (Hook::CommittedMemory, 90),
+    ] {
+        isolate.measured(hook, bytes);
+        growth.push(isolate.committed_growth());
+    }
+    assert_eq!(growth, [0, 0, 30, 0]);
+}
+
+#[test]
 fn isolates_of_worker_threads_are_kept_apart_and_end_with_their_threads() {
     let mut isolates = Isolates::default();
     let (a, b) = (
@@ -93,6 +109,7 @@ fn isolates_of_worker_threads_are_kept_apart_and_end_with_their_threads() {
     let seen: Vec<_> = out.iter().map(|one| (one.isolate, one.cycle.before, one.cycle.after)).collect();
     assert_eq!(seen, [(1, Some(60), Some(40)), (2, Some(600), Some(400))]);
     assert_eq!((isolates.used_bytes(), isolates.committed_bytes()), (440, Some(180)));
+    assert_eq!(isolates.committed_growth(), 0, "as it was first seen");
     let header = Header { kind: RecordKind::Exit as u8, function: 0, process: 0, tid: 6, time_ns: 0 };
     isolates.apply(&Event::Exit { header, pid: 1, tid: 6 }, &seconds);
     assert_eq!(isolates.iter().map(super::Isolate::number).collect::<Vec<_>>(), [1]);
