@@ -86,10 +86,6 @@ impl Key {
     const fn before(site: u32) -> Self {
         Self { site, class: u8::MAX }
     }
-
-    const fn is_before(self) -> bool {
-        self.class == u8::MAX
-    }
 }
 
 /// What a site holds when the probes go for the first time: as it was seen, or as it is estimated from samples.
@@ -337,10 +333,8 @@ impl Slices {
         };
         let mut estimates = FxHashMap::<u32, Estimated>::default();
         for (key, glimpse) in &self.kinds {
-            let found = glimpse.estimate(chances, least);
-            let held_bytes = if key.is_before() { glimpse.settled.bytes } else { 0.0 };
-            let grown_bytes = found.live_bytes - held_bytes;
-            estimates.entry(key.site).or_default().add(&Estimated { grown_bytes, ..found });
+            let held_bytes = if *key == Key::before(key.site) { glimpse.settled.bytes } else { 0.0 };
+            estimates.entry(key.site).or_default().add(&glimpse.estimate(chances, least, held_bytes));
         }
         estimates
     }
@@ -368,8 +362,8 @@ impl Glimpse {
     }
 
     /// By the chance that a block which is gone is known to be, if there were fewer frees, by what was counted, and if there
-    /// were more; and by the least that it can be.
-    fn estimate(&self, [fewer, counted, more]: [f64; 3], least: f64) -> Estimated {
+    /// were more; and by the least that it can be. `held_bytes` lived when looking in slices began.
+    fn estimate(&self, [fewer, counted, more]: [f64; 3], least: f64, held_bytes: f64) -> Estimated {
         let fate = self.fate();
         let live_by = |chance: f64| {
             let gone = fate.gone_by(chance);
@@ -385,7 +379,7 @@ impl Glimpse {
         Estimated {
             live_blocks: fate.blocks * survival + self.recent.seen as f64,
             live_bytes: live + self.recent_bytes,
-            grown_bytes: 0.0,
+            grown_bytes: live + self.recent_bytes - held_bytes,
             spare_bytes: self.settled.spare * survival,
             variance: self.settled.variance * survival + by_deaths.powi(2),
             by_balance: (live_by(fewer) - live_by(more)) / 2.0,

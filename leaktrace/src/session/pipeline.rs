@@ -21,6 +21,8 @@ use crate::{
 
 use leaktrace_common::Header as RecordHeader;
 
+use coverage::living;
+
 use super::{
     gaze::Gaze,
     input::{Fact, Input, Part, Tick},
@@ -342,7 +344,7 @@ impl Pipeline {
         self.announce_losses(&losses, out);
         let overhead = self.overhead(tick);
         let slowed = self.gaze.slowed();
-        for traced in self.processes.values_mut().filter(|traced| !traced.gone) {
+        for traced in living(&mut self.processes) {
             traced.tracker.tick(tick.t);
             traced.observe_v8(tick.t, &self.names);
             for finding in traced.findings(slowed) {

@@ -1,5 +1,7 @@
 //! What is seen of the blocks: all of them, samples, or slices of time; and what that costs.
 
+use std::collections::BTreeMap;
+
 use super::Pipeline;
 use crate::{
     heap::Sampling,
@@ -13,9 +15,8 @@ impl Pipeline {
     /// Samples of this level are told from now on.
     pub(super) fn sample(&mut self, base: u64, level: u8) {
         self.sampling = self.sampling.or_else(|| Sampling::every(base)).map(|sampling| sampling.at(level));
-        let sampling = self.sampling;
-        for traced in self.living() {
-            traced.tracker.set_sampling(sampling);
+        for traced in living(&mut self.processes) {
+            traced.tracker.set_sampling(self.sampling);
         }
     }
 
@@ -36,9 +37,8 @@ impl Pipeline {
     /// The probes go: what lives is out of sight.
     pub(super) fn look_away(&mut self, t: f64) {
         self.gaze.away(t, &self.spend);
-        let sees_all_frees = self.gaze.sees_all_frees;
-        for traced in self.living() {
-            traced.tracker.look_away(t, sees_all_frees);
+        for traced in living(&mut self.processes) {
+            traced.tracker.look_away(t, self.gaze.sees_all_frees);
         }
     }
 
@@ -46,19 +46,19 @@ impl Pipeline {
     pub(super) fn look_again(&mut self, t: f64, until: Option<f64>) {
         self.gaze.again(t, until);
         self.spend.begin_slice();
-        for traced in self.living() {
+        for traced in living(&mut self.processes) {
             let code = &traced.code;
             traced.tracker.look_again(t, until, &|address| is_code(code, address));
         }
-    }
-
-    /// The processes that are not gone.
-    fn living(&mut self) -> impl Iterator<Item = &mut Traced> {
-        self.processes.values_mut().filter(|traced| !traced.gone)
     }
 
     /// What tracing took from the processes since attach.
     pub(in crate::session) const fn spent(&self) -> Spent {
         self.spend.total()
     }
+}
+
+/// The processes that are not gone.
+pub(super) fn living(processes: &mut BTreeMap<u16, Traced>) -> impl Iterator<Item = &mut Traced> {
+    processes.values_mut().filter(|traced| !traced.gone)
 }

@@ -154,7 +154,7 @@ impl<'a> Judging<'a> {
             around.pace = Some(pace.bounds());
             around.loss_share = self.moment.loss_share;
         }
-        let is_of_heap = !is_sampled && tracker.mappings().site(id).is_none();
+        let is_of_heap = !is_sampled && !self.is_mapping(id);
         let leak = self.leak.filter(|_| is_of_heap && took_over(&self.live, &history));
         if leak.is_some() {
             around.patience_s = PATIENCE_WITH_HEIRS_S;
@@ -181,8 +181,11 @@ impl<'a> Judging<'a> {
 
     /// Whether not all of a site's blocks are seen; mappings are seen all.
     fn is_estimated(&self, id: u32) -> bool {
-        let tracker = &self.traced.tracker;
-        tracker.is_estimated() && tracker.mappings().site(id).is_none()
+        self.traced.tracker.is_estimated() && !self.is_mapping(id)
+    }
+
+    fn is_mapping(&self, id: u32) -> bool {
+        self.traced.tracker.mappings().site(id).is_some()
     }
 
     /// Its history. Where it begins with nothing, it had nothing at the ticks before, either: some of these show that

@@ -112,10 +112,7 @@ impl Verdicts {
     /// Judges a process and at most `most` of its sites; gives how many subjects these were.
     fn judge(&mut self, process: u16, traced: &mut Traced, moment: Moment, most: usize) -> usize {
         let sites = self.sites_due(process, traced, moment.t, most);
-        let whole = Key { process, kind: SubjectKind::Process, id: 0 };
-        let stands = self.standings.get(&whole).and_then(Standing::stands);
-        let leak = stands.filter(|record| record.verdict == Verdict::Leak).map(|record| record.confidence);
-        let judging = Judging::new(traced, moment, leak);
+        let judging = Judging::new(traced, moment, self.leak_of(process));
         let mut whole = vec![judging.process(), judging.rss()];
         whole.extend(judging.v8_heaps().into_iter().map(Some));
         let records: Vec<_> = sites.iter().filter_map(|&id| judging.site(id)).collect();
@@ -260,6 +257,12 @@ impl Verdicts {
             }
         }
         counts
+    }
+
+    /// How sure it is that a process is a leak, where that is told.
+    fn leak_of(&self, process: u16) -> Option<f64> {
+        let stands = self.standings.get(&Key { process, kind: SubjectKind::Process, id: 0 })?.stands()?;
+        (stands.verdict == Verdict::Leak).then_some(stands.confidence)
     }
 
     /// The verdict that stands on a call site.

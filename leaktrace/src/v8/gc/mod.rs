@@ -175,17 +175,17 @@ impl Isolates {
 
     /// Bytes in use in all isolates, as last seen.
     pub fn used_bytes(&self) -> u64 {
-        self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.used_bytes()))
+        self.sum(Isolate::used_bytes)
     }
 
     /// Bytes by which all isolates have grown, each since it was first seen.
     pub fn grown_bytes(&self) -> u64 {
-        self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.grown_bytes()))
+        self.sum(Isolate::grown_bytes)
     }
 
     /// Bytes by which what mark-compacts leave in all isolates has grown, each since its first one.
     pub fn kept_bytes(&self) -> u64 {
-        self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.kept_bytes()))
+        self.sum(Isolate::kept_bytes)
     }
 
     /// Bytes that V8 holds for all isolates; `None` while it is not known of one.
@@ -196,7 +196,11 @@ impl Isolates {
 
     /// Bytes by which that has grown, for each isolate since it was first known.
     pub fn committed_growth(&self) -> u64 {
-        self.by_heap.values().fold(0, |sum, isolate| sum.saturating_add(isolate.committed_growth()))
+        self.sum(Isolate::committed_growth)
+    }
+
+    fn sum(&self, of: impl Fn(&Isolate) -> u64) -> u64 {
+        self.by_heap.values().map(of).fold(0, u64::saturating_add)
     }
 
     /// Whether no isolate collected yet.
