@@ -31,7 +31,7 @@ use crate::{
     error::{ExitCode, Failure},
     heap::Rounding,
     output::record::{EndReason, Level, MemoryLimit, Notice, RssSplit},
-    probe::plan::Returns,
+    probe::{detach::make_haste, plan::Returns},
     target::{
         allocator::AllocatorKind, find, limit::Limits, pages::PageReader, process::Process, runtime::Runtime,
         system::System, usage::Usage, v8::FoundBy,
@@ -312,19 +312,20 @@ impl Supervisor {
     }
 
     pub(super) fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {
+        make_haste();
         self.end_js_sites();
         self.walk_heaps(true);
         let tick = self.observe();
         let own_peak_rss_bytes = own_peak_rss_bytes();
         let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };
-        let ending = self.engine.finish(end, dump);
-        // The target is let go before anything is written: whoever reads it may be slow, or a terminal that is no more.
+        // The target is let go while the last events are read: what comes after the end is not asked for. And before anything is
+        // written: whoever reads it may be slow, or a terminal that is no more.
         let mut all = Attached::default();
         for traced in self.processes.into_values() {
             all.absorb(traced.attached);
         }
-        all.detach_now();
-        ending.join()
+        all.detach();
+        self.engine.finish(end, dump)
     }
 }
 
