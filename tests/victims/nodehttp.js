@@ -1,14 +1,20 @@
 // A JSON-over-HTTP server, and its load generator.
 //
-// usage: node nodehttp.js serve                    -> ready PID PORT; serves until killed
+// usage: node nodehttp.js serve [BYTES_PER_S]      -> ready PID PORT; serves until killed, and keeps so much more each second,
+//                                                     which GET /kept tells
 //        node nodehttp.js load PORT SECONDS [CONNECTIONS]   -> requests N seconds S req_per_s R
 //        node nodehttp.js both SECONDS [CONNECTIONS]        server and load in two processes; prints the load's line
 'use strict';
 
 const http = require('http');
 
-function serve() {
+const KEPT_AT_ONCE = 10000;
+
+function serve(bytesPerSecond) {
+  const kept = [];
+  if (bytesPerSecond > 0) setInterval(() => kept.push(Buffer.alloc(KEPT_AT_ONCE, 1)), (1000 * KEPT_AT_ONCE) / bytesPerSecond);
   const server = http.createServer((request, response) => {
+    if (request.url === '/kept') return response.end(String(kept.length * KEPT_AT_ONCE));
     const parts = [];
     request.on('data', (part) => parts.push(part));
     request.on('end', () => {
@@ -66,10 +72,10 @@ function both(seconds, connections) {
 }
 
 const [, , mode, ...rest] = process.argv;
-if (mode === 'serve') serve();
+if (mode === 'serve') serve(Number(rest[0] || 0));
 else if (mode === 'load') load(Number(rest[0]), Number(rest[1]), Number(rest[2] || 32));
 else if (mode === 'both') both(Number(rest[0] || 3), Number(rest[1] || 32));
 else {
-  console.error('usage: nodehttp.js serve | load PORT SECONDS [CONNECTIONS] | both SECONDS [CONNECTIONS]');
+  console.error('usage: nodehttp.js serve [BYTES_PER_S] | load PORT SECONDS [CONNECTIONS] | both SECONDS [CONNECTIONS]');
   process.exitCode = 2;
 }

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     cli::{GeneralOptions, Only, TraceOptions, Unwind},
     error::{ExitCode, Failure},
-    output::record::{Capture, Header, SCHEMA},
+    output::record::{Capture, EndReason, Header, SCHEMA},
     probe::{
         detach,
         plan::Returns,
@@ -61,7 +61,7 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     let recorder = create_files(options)?;
 
     // From here on a signal must not end leaktrace as it ends any program: whoever is about to be killed cannot take probes away.
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     // Asked for before anything is attached: where it is refused, nothing was touched.
     let js_sites = if options.capture.js_sites { Some(JsSites::start(&process, options)?) } else { None };
 
@@ -138,10 +138,15 @@ async fn trace(options: &TraceOptions, general: &GeneralOptions) -> Result<(), F
     if supervisor.children {
         supervisor.follow_children();
     }
-    if let Some(launched) = &mut supervisor.launched {
-        launched.go();
-    }
-    let reason = supervisor.supervise(options, signals, happened, &mut wanted).await?;
+    // Whoever ends the trace before it has begun does not want the command either.
+    let reason = if supervisor.launched.is_some() && signals.have_come().await {
+        EndReason::Interrupted
+    } else {
+        if let Some(launched) = &mut supervisor.launched {
+            launched.go();
+        }
+        supervisor.supervise(options, signals, happened, &mut wanted).await?
+    };
     supervisor.end(reason, options.view.dump_live.clone())
 }
 

@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
     path::PathBuf,
+    task::Poll,
     time::Duration,
 };
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::UnboundedReceiver,
+    task::yield_now,
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
@@ -120,6 +123,17 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
         })
+    }
+
+    /// Whether one of them has come already.
+    pub(super) async fn have_come(&mut self) -> bool {
+        // What came while nothing was waited for is handed out once the event loop has had its turn.
+        yield_now().await;
+        poll_fn(|context| {
+            let signals = [&mut self.interrupt, &mut self.terminate, &mut self.hangup];
+            Poll::Ready(signals.into_iter().any(|signal| signal.poll_recv(context).is_ready()))
+        })
+        .await
     }
 }
 

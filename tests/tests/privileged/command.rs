@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("command::seccomp_target", || seccomp(&[])),
     ("command::seccomp_target_plain_probes", || seccomp(&["--plain-probes"])),
     ("command::interrupted_early", interrupted_early),
+    ("command::interrupted_before_the_command", interrupted_before_the_command),
 ];
 
 const USAGE: i32 = 2;
@@ -204,4 +205,31 @@ fn interrupted_early() -> Result<()> {
     victim.go(1_000, 1, 8)?;
     ensure!(victim.quit()?.success(), "the victim found its blocks damaged");
     Ok(())
+}
+
+/// The command waits for its probes; whoever ends leaktrace until then does not want it to run.
+fn interrupted_before_the_command() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let ran = scratch.path().join("ran");
+    let path = ran.to_str().context("a path that is no text")?;
+    for signal in [Signal::TERM, Signal::INT] {
+        let leaktrace = Leaktrace::start(&["--", "touch", path])?;
+        // Loading the programs comes after it listens, and takes most of the time until the command may go.
+        wait_until("leaktrace's programs", || holds_programs(leaktrace.pid()))?;
+        leaktrace.signal(signal)?;
+        let ended = leaktrace.finish()?;
+        ended.expect_success()?;
+        ensure!(ended.summary()?["ended"] == "interrupted", "{signal:?}: {}", ended.summary()?);
+        ensure!(!ran.exists(), "{signal:?}: the command ran all the same");
+    }
+    Leaktrace::run(&["--", "touch", path])?.expect_success()?;
+    ensure!(ran.exists(), "the command did not run");
+    Ok(())
+}
+
+/// Whether a process has loaded a BPF program.
+fn holds_programs(pid: u32) -> Result<bool> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    let mut names = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    Ok(names.any(|name| name.to_string_lossy() == "anon_inode:bpf-prog"))
 }

@@ -6,9 +6,10 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::account::Account;
 use super::stats::median;
 use super::table::{Table, number, ratio};
-use super::tracer::{Account, Programs, Tracer, Variant};
+use super::tracer::{Programs, Tracer, Variant};
 use crate::command::Cmd;
 
 /// Each block is freed at once by the thread that took it: the dearest load for a tracer.

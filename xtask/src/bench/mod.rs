@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what tracing costs, interleaved in one run with no tracer and with the shape of bcc's memleak.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
@@ -7,15 +9,18 @@ use crate::command::find_program;
 use crate::privilege::Root;
 use crate::workspace::{self, Frames, Profile};
 
+mod account;
 mod bcc;
 mod churn;
 mod heap_walk;
+mod leaks;
 mod named;
 mod pipeline;
 mod servers;
 mod sites;
 mod snapshot;
 mod stats;
+mod stop;
 mod table;
 mod tracer;
 mod v8;
@@ -29,11 +34,15 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, churn-nofp, redis, node, v8, pipeline, pipeline-sites, verdicts,
-    /// snapshot, heap-walk.
+    /// Runs only the benches whose name contains this: churn, churn-nofp, stop, redis, node, redis-leak, node-leak, v8,
+    /// pipeline, pipeline-sites, verdicts, snapshot, heap-walk.
     #[arg(long, default_value = "")]
     filter: String,
 }
+
+/// Those that trace a program at work.
+const OF_TRACES: [&str; 8] =
+    ["churn", "churn-nofp", "stop", "redis", "node", "redis-leak", "node-leak", "v8"];
 
 /// Runs the benches and prints their tables.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -51,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let (megabytes, rounds) = if options.quick { (20, 1) } else { (320, 3) };
         snapshot::run(megabytes, rounds)?;
     }
-    if !["churn", "churn-nofp", "redis", "node", "v8", "heap-walk"].into_iter().any(chosen) {
+    if !OF_TRACES.into_iter().chain(["heap-walk"]).any(chosen) {
         return Ok(());
     }
     let root = Root::find();
@@ -62,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let (chunks, rounds) = if options.quick { (100_000, 1) } else { (10_000_000, 5) };
         heap_walk::run(root, chunks, rounds)?;
     }
-    if !["churn", "churn-nofp", "redis", "node", "v8"].into_iter().any(chosen) {
+    if !OF_TRACES.into_iter().any(chosen) {
         return Ok(());
     }
     if find_program("bpftrace").is_none() {
@@ -84,6 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         churn::run(&programs, (name, &program), &[1, 8], (rounds, seconds))?;
         named::run(&programs, (name, &program))?;
     }
+    if chosen("stop") {
+        stop::run(&programs, if options.quick { 1 } else { 20 })?;
+    }
     if chosen("v8") {
         v8::run(&programs, if options.quick { 2 } else { 12 }, seconds)?;
     }
@@ -96,6 +108,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if chosen("redis") || chosen("node") {
         print!("{table}");
+    }
+    let leaks = (chosen("redis-leak"), chosen("node-leak"));
+    if leaks != (false, false) {
+        leaks::run(&programs, leaks, Duration::from_secs(if options.quick { 5 } else { 65 }))?;
     }
     Ok(())
 }

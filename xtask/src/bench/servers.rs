@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::account::Account;
 use super::stats::median;
 use super::table::{Table, number, ratio};
-use super::tracer::{Account, Programs, Server, Tracer, Variant};
+use super::tracer::{Programs, Server, Tracer, Variant};
 use crate::command::Cmd;
 use crate::workspace;
 
@@ -126,7 +127,8 @@ fn measure(
     Ok(())
 }
 
-fn wait_for_redis(socket: &Path) -> Result<()> {
+/// Waits until redis-server answers on its socket.
+pub(super) fn wait_for_redis(socket: &Path) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);
     while !Cmd::new("redis-cli").arg("-s").arg(socket).arg("ping").succeeds() {
         if Instant::now() > until {

@@ -8,14 +8,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use rustix::process::{Pid, Signal, kill_process};
 
+use super::account::{Account, leaktrace_account};
 use super::bcc;
 use crate::command::Cmd;
 use crate::privilege::Root;
 
 /// Without a limit on what tracing may cost.
 const UNLIMITED: [&str; 2] = ["--max-overhead", "none"];
+
+/// A twentieth of a CPU.
+const BUDGET: [&str; 2] = ["--max-overhead", "5%"];
 
 /// How long a tracer may take to attach or to end. bpftrace takes seconds to detach.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -35,6 +39,8 @@ pub(crate) enum Variant {
     Sampled,
     /// leaktrace that may take a twentieth of a CPU.
     Budget,
+    /// The same, with uprobe_multi links.
+    MultiBudget,
     /// The shape of bcc's memleak.
     Bcc,
     /// The same, and at its end it prints the stacks of the blocks that are left.
@@ -47,23 +53,10 @@ impl Variant {
     /// In the order in which a round runs them.
     pub(crate) const ALL: [Self; 5] =
         [Self::Untraced, Self::Leaktrace, Self::Sampled, Self::Budget, Self::Bcc];
-}
 
-/// What a tracer says of its own run.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Account {
-    /// Events received.
-    pub(crate) events: u64,
-    /// Events lost, as far as the tracer knows.
-    pub(crate) lost: u64,
-    /// CPU seconds that it used itself; 0 where it does not say.
-    pub(crate) cpu_s: f64,
-    /// Its largest resident set; 0 where it does not say.
-    pub(crate) peak_rss_bytes: u64,
-    /// The share of a CPU that its probes take by its own estimate: hits × cost of their class, mean of its ticks.
-    pub(crate) target_share: f64,
-    /// Nanoseconds that a call costs the target by the same estimate; 0 where none was seen.
-    pub(crate) told_ns: f64,
+    const fn is_bpftrace(self) -> bool {
+        matches!(self, Self::Bcc | Self::BccStacks)
+    }
 }
 
 /// A tracer at work.
@@ -91,7 +84,10 @@ impl Tracer {
             Variant::Sampled => {
                 leaktrace_with(root, leaktrace, pid, &[&UNLIMITED[..], &["--sample", "512KiB"]].concat())
             }
-            Variant::Budget => leaktrace_with(root, leaktrace, pid, &["--max-overhead", "5%"]),
+            Variant::Budget => leaktrace_with(root, leaktrace, pid, &BUDGET),
+            Variant::MultiBudget => {
+                leaktrace_with(root, leaktrace, pid, &[&BUDGET[..], &["--links", "multi"]].concat())
+            }
             Variant::V8Only => leaktrace_with(root, leaktrace, pid, &["--only", "v8"]),
             Variant::Bcc | Variant::BccStacks => root
                 .command("env")
@@ -133,17 +129,12 @@ impl Tracer {
     fn wait_until_attached(&self, lines: &Receiver<String>) -> bool {
         let until = Instant::now() + PATIENCE;
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            let attached = match self.variant {
-                Variant::Untraced => true,
-                Variant::Leaktrace
-                | Variant::Multi
-                | Variant::OneRing
-                | Variant::Sampled
-                | Variant::Budget
-                | Variant::V8Only => line.contains("\"type\":\"tick\""),
-                Variant::Bcc | Variant::BccStacks => line == "attached",
+            let is_attached = if self.variant.is_bpftrace() {
+                line == "attached"
+            } else {
+                line.contains("\"type\":\"tick\"")
             };
-            if attached {
+            if is_attached {
                 return true;
             }
         }
@@ -154,19 +145,11 @@ impl Tracer {
     pub(crate) fn finish(self) -> Result<Account> {
         let variant = self.variant;
         let printed = self.output()?;
-        match variant {
-            Variant::Untraced => Ok(Account::default()),
-            Variant::Leaktrace
-            | Variant::Multi
-            | Variant::OneRing
-            | Variant::Sampled
-            | Variant::Budget
-            | Variant::V8Only => leaktrace_account(&printed),
-            Variant::Bcc | Variant::BccStacks => {
-                let seen = bcc::parse(&printed);
-                Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
-            }
+        if !variant.is_bpftrace() {
+            return leaktrace_account(&printed);
         }
+        let seen = bcc::parse(&printed);
+        Ok(Account { events: seen.events, lost: seen.lost, ..Account::default() })
     }
 
     /// Ends a tracer whose target goes on, and gives all that it printed.
@@ -183,8 +166,7 @@ impl Tracer {
         if !ended {
             bail!("{:?} ended badly: {}", self.variant, messages.trim());
         }
-        let is_bpftrace = matches!(self.variant, Variant::Bcc | Variant::BccStacks);
-        Ok(if is_bpftrace { printed + &messages } else { printed })
+        Ok(if self.variant.is_bpftrace() { printed + &messages } else { printed })
     }
 
     /// Ends a tracer whose target goes on.
@@ -193,9 +175,29 @@ impl Tracer {
         self.finish()
     }
 
+    /// Ends a tracer whose target goes on, and tells how long that took, from the signal on.
+    pub(super) fn stop(mut self) -> Result<Duration> {
+        let asked = Instant::now();
+        self.interrupt();
+        // Looked at more often than by `wait`: milliseconds count.
+        while self.child.try_wait().context("cannot wait for the tracer")?.is_none() {
+            if asked.elapsed() > PATIENCE {
+                break;
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+        let took = asked.elapsed();
+        self.output()?;
+        Ok(took)
+    }
+
     fn interrupt(&self) {
         // It may have ended by itself, which is as good.
-        let _ = self.root.command("kill").args(["-INT", &self.child.id().to_string()]).run();
+        if self.root == Root::Direct {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+        } else {
+            let _ = self.root.command("kill").args(["-INT", &self.child.id().to_string()]).run();
+        }
     }
 
     /// Waits until the tracer ends, and ends it by force if it does not. Returns whether it ended well.
@@ -211,43 +213,6 @@ impl Tracer {
         self.child.wait().context("cannot wait for the tracer")?;
         bail!("{:?} did not end within {} s", self.variant, PATIENCE.as_secs())
     }
-}
-
-/// Reads leaktrace's summary, the last line of its stream.
-fn leaktrace_account(printed: &str) -> Result<Account> {
-    let last = printed.lines().last().context("leaktrace printed nothing")?;
-    let summary: Value = serde_json::from_str(last).context("leaktrace's last line is no JSON")?;
-    if summary["type"] != "summary" {
-        bail!("leaktrace ended without a summary: {last}");
-    }
-    Ok(Account {
-        events: summary["events"].as_u64().context("no `events` in the summary")?,
-        lost: summary["losses"]["total"].as_u64().context("no `losses.total` in the summary")?,
-        cpu_s: summary["own_cpu_s"].as_f64().unwrap_or(0.0),
-        peak_rss_bytes: summary["own_peak_rss_bytes"].as_u64().unwrap_or(0),
-        target_share: mean_share(printed),
-        told_ns: told_ns(printed),
-    })
-}
-
-/// The first tick comes directly after the attach, before anything was seen.
-fn mean_share(printed: &str) -> f64 {
-    let ticks = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let ticks = ticks.filter(|record| record["type"] == "tick").skip(1);
-    let shares: Vec<f64> = ticks.filter_map(|tick| tick["overhead"]["target_cpu_share"].as_f64()).collect();
-    if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
-}
-
-/// What the ticks tell of cost, over the calls that they tell of: those with a record, and those without.
-fn told_ns(printed: &str) -> f64 {
-    let ticks = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let (mut share, mut calls) = (0.0, 0.0);
-    for tick in ticks.filter(|record| record["type"] == "tick") {
-        let number = |name: &str| tick["overhead"][name].as_f64().unwrap_or(0.0);
-        share += number("target_cpu_share");
-        calls += number("events_per_s") + number("passed_per_s");
-    }
-    if calls > 0.0 { share * 1e9 / calls } else { 0.0 }
 }
 
 /// A server of a bench, ended when dropped.
@@ -301,23 +266,4 @@ fn leaktrace_with(root: Root, leaktrace: &Path, pid: u32, options: &[&str]) -> C
     root.command(leaktrace)
         .args(["--pid", &pid.to_string(), "--format", "ndjson"])
         .args(options.iter().copied())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_summary_is_the_account() {
-        let printed = concat!(
-            "{\"type\":\"tick\"}\n",
-            "{\"type\":\"tick\",\"overhead\":{\"target_cpu_share\":0.5,\"events_per_s\":4e5,\"passed_per_s\":1e5}}\n",
-            "{\"type\":\"summary\",\"events\":9,\"losses\":{\"total\":2},\"own_cpu_s\":0.5,\"own_peak_rss_bytes\":7}\n"
-        );
-        let account = leaktrace_account(printed).unwrap();
-        let expected =
-            Account { events: 9, lost: 2, cpu_s: 0.5, peak_rss_bytes: 7, target_share: 0.5, told_ns: 1000.0 };
-        assert_eq!(account, expected);
-        assert!(leaktrace_account("{\"type\":\"tick\"}\n").is_err());
-    }
 }

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result};
 
+use super::account::Account;
 use super::servers::node_rate;
 use super::stats::interval95;
-use super::tracer::{Account, Programs, Server, Tracer, Variant};
+use super::tracer::{Programs, Server, Tracer, Variant};
 use crate::command::Cmd;
 use crate::workspace;
 
