@@ -28,13 +28,13 @@ struct Named {
 }
 
 /// Traces both servers, each in both ways, for so long each.
-pub(super) fn run(programs: &Programs, (redis, node): (bool, bool), time: Duration) -> Result<()> {
+pub(super) fn run(programs: &Programs, time: Duration) -> Result<()> {
     let mut table = Table::new(
         format!("leaks: a server under load that leaks about 1 MB/s, looked at for {} s", time.as_secs()),
         &["server", "traced", "leaked kB/s", "told kB/s", "told/leaked", "called a leak after s", "where"],
     );
-    let servers: [(&str, bool, Start); 2] = [("redis", redis, leaky::redis), ("node", node, leaky::node)];
-    for (name, _, start) in servers.into_iter().filter(|(_, is_asked, _)| *is_asked) {
+    let servers: [(&str, Start); 2] = [("redis", leaky::redis), ("node", leaky::node)];
+    for (name, start) in servers {
         for (traced, variant) in [("everything", Variant::Leaktrace), ("5%", Variant::Budget)] {
             eprintln!("leaks, {name}: {variant:?}");
             let (leaked, named) = look(programs, &start()?, variant, time)?;

@@ -34,15 +34,14 @@ pub(crate) struct Options {
     /// One short round instead of several longer ones: shows that everything runs, not what it costs.
     #[arg(long)]
     quick: bool,
-    /// Runs only the benches whose name contains this: churn, churn-nofp, stop, redis, node, redis-leak, node-leak, v8,
+    /// Runs only the benches whose name contains this: churn, churn-nofp, stop, redis, node, leaks, v8,
     /// pipeline, pipeline-sites, verdicts, snapshot, heap-walk.
     #[arg(long, default_value = "")]
     filter: String,
 }
 
 /// Those that trace a program at work.
-const OF_TRACES: [&str; 8] =
-    ["churn", "churn-nofp", "stop", "redis", "node", "redis-leak", "node-leak", "v8"];
+const OF_TRACES: [&str; 7] = ["churn", "churn-nofp", "stop", "redis", "node", "leaks", "v8"];
 
 /// Runs the benches and prints their tables.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -109,9 +108,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if chosen("redis") || chosen("node") {
         print!("{table}");
     }
-    let leaks = (chosen("redis-leak"), chosen("node-leak"));
-    if leaks != (false, false) {
-        leaks::run(&programs, leaks, Duration::from_secs(if options.quick { 5 } else { 65 }))?;
+    if chosen("leaks") {
+        leaks::run(&programs, Duration::from_secs(if options.quick { 5 } else { 65 }))?;
     }
     Ok(())
 }
