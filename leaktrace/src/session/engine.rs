@@ -57,8 +57,11 @@ enum Command {
     Copies(u16, bool),
     Sort(Sort),
     Held(u64),
-    Finish(Box<Fact>, Option<PathBuf>),
+    Finish(Box<Fact>, Option<PathBuf>, AllRead),
 }
+
+/// Held until all events are read; nothing is ever sent.
+type AllRead = std::sync::mpsc::Sender<()>;
 
 /// What an engine is made of.
 pub(super) struct Setup {
@@ -158,11 +161,25 @@ impl Engine {
         let _ = self.commands.send(Command::Sort(sort));
     }
 
-    /// Tells the last fact, and waits until all events before it are read and all that comes out of them is written, and the
-    /// live blocks where asked.
-    pub(super) fn finish(self, end: Fact, dump: Option<PathBuf>) -> Result<(), Failure> {
-        let _ = self.commands.send(Command::Finish(Box::new(end), dump));
-        match self.thread.join() {
+    /// Tells the last fact, and waits until all events before it are read: the probes are needed no more. What comes out of
+    /// them is still to be written, and the live blocks where asked.
+    pub(super) fn finish(self, end: Fact, dump: Option<PathBuf>) -> Ending {
+        let (all_read, until_read) = std::sync::mpsc::channel();
+        let _ = self.commands.send(Command::Finish(Box::new(end), dump, all_read));
+        // Fails when there is nobody left to hold the other side, and that is what is waited for.
+        let _ = until_read.recv();
+        Ending(self.thread)
+    }
+}
+
+/// An event thread that writes what is left.
+#[must_use]
+pub(super) struct Ending(JoinHandle<Result<(), Failure>>);
+
+impl Ending {
+    /// Waits until all is out.
+    pub(super) fn join(self) -> Result<(), Failure> {
+        match self.0.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }

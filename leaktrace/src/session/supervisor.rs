@@ -332,14 +332,15 @@ impl Supervisor {
         let tick = self.observe();
         let own_peak_rss_bytes = own_peak_rss_bytes();
         let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };
-        // The target is let go while the last events are read: what comes after the end is not asked for. And before anything is
-        // written: whoever reads it may be slow, or a terminal that is no more.
+        let ending = self.engine.finish(end, dump);
+        // The target is let go before anything is written: whoever reads it may be slow, or a terminal that is no more. And not
+        // before all events are read: while probes go, some calls are seen and others are not.
         let mut all = Attached::default();
         for traced in self.processes.into_values() {
             all.absorb(traced.attached);
         }
-        all.detach();
-        self.engine.finish(end, dump)
+        all.detach_now();
+        ending.join()
     }
 }
 

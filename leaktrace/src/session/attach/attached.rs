@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     probe::{
-        detach::detach_aside,
+        detach::{detach_all, detach_aside},
         links::{AttachPoint, Link},
         programs::Programs,
     },
@@ -124,6 +124,11 @@ impl Attached {
     /// Takes all probes away, on a thread of its own: it takes the kernel about 100 ms.
     pub(in crate::session) fn detach(self) {
         let _ = detach_aside(self.into_links());
+    }
+
+    /// Takes all probes away and waits until they are gone.
+    pub(in crate::session) fn detach_now(self) {
+        detach_all(self.into_links());
     }
 
     fn into_links(self) -> Vec<Box<dyn Link>> {

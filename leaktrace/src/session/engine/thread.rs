@@ -126,8 +126,9 @@ impl EventThread {
                         // The supervisor is gone only when the trace ends.
                         let _ = self.happenings.send(Happening::Held(held));
                     }
-                    Command::Finish(end, dump) => {
+                    Command::Finish(end, dump, all_read) => {
                         self.read_up_to(&end);
+                        drop(all_read);
                         return self.finish(*end, dump).await;
                     }
                 }
