@@ -93,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         named::run(&programs, (name, &program))?;
     }
     if chosen("stop") {
-        stop::run(&programs, if options.quick { 1 } else { 20 })?;
+        stop::run(&programs, if options.quick { 1 } else { 10 })?;
     }
     if chosen("v8") {
         v8::run(&programs, if options.quick { 2 } else { 12 }, seconds)?;
