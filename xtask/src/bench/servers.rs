@@ -1,6 +1,6 @@
 //! How much of a server's throughput is kept while it is traced.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -46,14 +46,7 @@ pub(super) fn table(rounds: u32) -> Table {
 /// redis-server (on jemalloc) under redis-benchmark.
 pub(super) fn redis(programs: &Programs, table: &mut Table, rounds: u32, requests: u32) -> Result<()> {
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let socket = scratch.path().join("redis.sock");
-    let command = Cmd::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--logfile", "/dev/null", "--unixsocket"])
-        .arg(&socket)
-        .arg("--dir")
-        .arg(scratch.path());
-    let (server, _) = Server::start(command, false)?;
-    wait_for_redis(&socket)?;
+    let (server, socket) = start_redis(scratch.path())?;
     let load = || {
         let printed = Cmd::new("redis-benchmark")
             .arg("-s")
@@ -67,11 +60,10 @@ pub(super) fn redis(programs: &Programs, table: &mut Table, rounds: u32, request
 
 /// A JSON-over-HTTP server on Node under its own load generator.
 pub(super) fn node(programs: &Programs, table: &mut Table, rounds: u32, seconds: u32) -> Result<()> {
-    let script = workspace::root().join("tests/victims/nodehttp.js");
-    let (server, line) = Server::start(Cmd::new("node").arg(&script).arg("serve"), true)?;
-    let port = line.split_whitespace().nth(2).with_context(|| format!("the node server printed: {line}"))?;
+    let (server, port) = start_node(&[])?;
+    let port = port.to_string();
     let load = || {
-        let printed = Cmd::new("node").arg(&script).args(["load", port, &seconds.to_string()]).read()?;
+        let printed = node_http().args(["load", &port, &seconds.to_string()]).read()?;
         node_rate(&printed).with_context(|| format!("the node load printed: {printed}"))
     };
     measure("node", programs, &server, table, rounds, load)
@@ -127,8 +119,33 @@ fn measure(
     Ok(())
 }
 
-/// Waits until redis-server answers on its socket.
-pub(super) fn wait_for_redis(socket: &Path) -> Result<()> {
+/// Starts redis-server on a socket in a directory, and waits until it answers there.
+pub(super) fn start_redis(directory: &Path) -> Result<(Server, PathBuf)> {
+    let socket = directory.join("redis.sock");
+    let command = Cmd::new("redis-server")
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--logfile", "/dev/null", "--unixsocket"])
+        .arg(&socket)
+        .arg("--dir")
+        .arg(directory);
+    let (server, _) = Server::start(command, false)?;
+    wait_for_redis(&socket)?;
+    Ok((server, socket))
+}
+
+/// The Node HTTP server and its load generator.
+pub(super) fn node_http() -> Cmd {
+    Cmd::new("node").arg(workspace::root().join("tests/victims/nodehttp.js"))
+}
+
+/// Starts the Node HTTP server: with the port on which it listens.
+pub(super) fn start_node(options: &[&str]) -> Result<(Server, u16)> {
+    let (server, line) = Server::start(node_http().arg("serve").args(options.iter().copied()), true)?;
+    let port = line.split_whitespace().nth(2).and_then(|port| port.parse().ok());
+    let port = port.with_context(|| format!("the node server printed: {line}"))?;
+    Ok((server, port))
+}
+
+fn wait_for_redis(socket: &Path) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);
     while !Cmd::new("redis-cli").arg("-s").arg(socket).arg("ping").succeeds() {
         if Instant::now() > until {

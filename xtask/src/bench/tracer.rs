@@ -179,13 +179,7 @@ impl Tracer {
     pub(super) fn stop(mut self) -> Result<Duration> {
         let asked = Instant::now();
         self.interrupt();
-        // Looked at more often than by `wait`: milliseconds count.
-        while self.child.try_wait().context("cannot wait for the tracer")?.is_none() {
-            if asked.elapsed() > PATIENCE {
-                break;
-            }
-            thread::sleep(Duration::from_micros(500));
-        }
+        self.wait()?;
         let took = asked.elapsed();
         self.output()?;
         Ok(took)
@@ -207,7 +201,8 @@ impl Tracer {
             if let Some(status) = self.child.try_wait().context("cannot wait for the tracer")? {
                 return Ok(status.success());
             }
-            thread::sleep(Duration::from_millis(20));
+            // How long it takes to end is measured, too.
+            thread::sleep(Duration::from_micros(500));
         }
         self.child.kill().context("cannot end the tracer")?;
         self.child.wait().context("cannot wait for the tracer")?;

@@ -1,21 +1,18 @@
 //! What watching V8's heap alone costs a Node HTTP server: hits × cost, and throughput in pairs.
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 
 use super::account::Account;
-use super::servers::node_rate;
+use super::servers::{node_http, node_rate, start_node};
 use super::stats::interval95;
-use super::tracer::{Programs, Server, Tracer, Variant};
-use crate::command::Cmd;
-use crate::workspace;
+use super::tracer::{Programs, Tracer, Variant};
 
 /// Each round runs the load untraced and traced, in turn first and second, against the same server.
 pub(super) fn run(programs: &Programs, rounds: u32, seconds: u32) -> Result<()> {
-    let script = workspace::root().join("tests/victims/nodehttp.js");
-    let (server, line) = Server::start(Cmd::new("node").arg(&script).arg("serve"), true)?;
-    let port = line.split_whitespace().nth(2).with_context(|| format!("the node server printed: {line}"))?;
+    let (server, port) = start_node(&[])?;
+    let port = port.to_string();
     let load = || -> Result<f64> {
-        let printed = Cmd::new("node").arg(&script).args(["load", port, &seconds.to_string()]).read()?;
+        let printed = node_http().args(["load", &port, &seconds.to_string()]).read()?;
         node_rate(&printed).with_context(|| format!("the node load printed: {printed}"))
     };
     load().context("the warm-up failed")?;

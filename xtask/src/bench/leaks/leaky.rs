@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::bench::servers::wait_for_redis;
+use crate::bench::servers::{node_http, start_node, start_redis};
 use crate::bench::tracer::Server;
 use crate::command::Cmd;
-use crate::workspace;
 
 /// What the Node server keeps.
 const BYTES_PER_S: &str = "1000000";
@@ -75,14 +74,7 @@ impl Drop for Leaky {
 /// redis-server under redis-benchmark, and a set that grows.
 pub(super) fn redis() -> Result<Leaky> {
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let socket = scratch.path().join("redis.sock");
-    let command = Cmd::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--logfile", "/dev/null", "--unixsocket"])
-        .arg(&socket)
-        .arg("--dir")
-        .arg(scratch.path());
-    let (server, _) = Server::start(command, false)?;
-    wait_for_redis(&socket)?;
+    let (server, socket) = start_redis(scratch.path())?;
     let load = Cmd::new("redis-benchmark")
         .arg("-s")
         .arg(&socket)
@@ -111,11 +103,8 @@ fn add_members(mut stream: UnixStream, members: &Members) {
 
 /// A JSON-over-HTTP server on Node under its own load generator, which keeps buffers.
 pub(super) fn node() -> Result<Leaky> {
-    let script = workspace::root().join("tests/victims/nodehttp.js");
-    let (server, line) = Server::start(Cmd::new("node").arg(&script).args(["serve", BYTES_PER_S]), true)?;
-    let port = line.split_whitespace().nth(2).and_then(|port| port.parse().ok());
-    let port: u16 = port.with_context(|| format!("the node server printed: {line}"))?;
-    let load = Cmd::new("node").arg(&script).args(["load", &port.to_string(), FOR_EVER]);
+    let (server, port) = start_node(&[BYTES_PER_S])?;
+    let load = node_http().args(["load", &port.to_string(), FOR_EVER]);
     let (load, _) = Server::start(load, false)?;
     Ok(Leaky { _load: load, server, kept: Kept::Asked(port), _scratch: None })
 }
