@@ -326,12 +326,13 @@ impl Supervisor {
     }
 
     pub(super) fn end(mut self, reason: EndReason, dump: Option<PathBuf>) -> Result<(), Failure> {
-        make_haste();
         self.end_js_sites();
         self.walk_heaps(true);
         let tick = self.observe();
         let own_peak_rss_bytes = own_peak_rss_bytes();
         let end = Fact::End { tick, reason, own_cpu_s: own_cpu_s(), own_peak_rss_bytes };
+        // Not before: a walk through a large heap takes CPU, and must not take it from the target.
+        make_haste();
         let ending = self.engine.finish(end, dump);
         // The target is let go before anything is written: whoever reads it may be slow, or a terminal that is no more. And not
         // before all events are read: while probes go, some calls are seen and others are not.
